@@ -1,1 +1,10 @@
-//! Placeholder while the workspace is laid out.
+//! What a run leaves behind, and what follows from it.
+//!
+//! Files in, files out: [`schema`] names every column, [`writer`] appends while a run goes on, [`reader`] opens the
+//! folder again, [`analysis`] turns trials into estimates and verdicts, and [`report`] draws tables, charts and one
+//! HTML page. This crate never measures, never talks to a broker, and doesn't know how a figure was produced; so a run
+//! made last year on another machine is analysed in exactly the same way as one that has just ended.
+
+pub mod reader;
+pub mod schema;
+pub mod writer;
