@@ -1,1 +1,7 @@
-//! Placeholder while the workspace is laid out.
+//! What clients do: experiment definitions, plans, payloads, and the clients that carry them out.
+//!
+//! Nothing here knows how a result is judged, what is broken meanwhile, or how anything is printed.
+
+pub mod definition;
+pub mod payload;
+pub mod plan;

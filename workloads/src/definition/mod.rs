@@ -1,0 +1,350 @@
+//! Experiment definitions: TOML files that say which claim is tested, by which factors, how much of it each profile runs, and by which
+//! metric it is decided.
+//!
+//! The files in `workloads/definitions/` are embedded in the binary; a user's own file is read by [`load`]. `assay list` and
+//! `assay show zero-copy` print them. A definition is data: nothing here runs a trial or judges one.
+
+mod arms;
+mod check;
+mod error;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use error::DefinitionError;
+
+use include_dir::{Dir, include_dir};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/definitions");
+
+/// More arms than this in one profile is a mistake in the file: a block would take minutes.
+pub const ARMS_MAX: usize = 200;
+/// More blocks than this is a mistake in the file.
+pub const BLOCKS_MAX: u32 = 1_000;
+/// Definition files are short; a longer one is refused before it is parsed.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// One experiment: a question, how it is put, and how it is answered. Always checked: one that exists can be planned.
+#[derive(Debug, Clone, Serialize)]
+pub struct Definition {
+    /// Name on the command line: lower-case letters, digits and dashes.
+    pub name: String,
+    /// The question in a few words.
+    pub title: String,
+    /// The folklore as it is told.
+    pub claim: String,
+    /// Who says so.
+    pub source: String,
+    /// Why it might hold or not.
+    pub why: String,
+    /// What others measured; printed beside our figures, never used as ours.
+    pub published: Vec<String>,
+    /// What lies between broker and client, for example `loopback`.
+    pub transport: String,
+    /// Name of the factor under test.
+    pub treatment: String,
+    /// The level of the treatment that all others are divided by.
+    pub baseline: String,
+    /// The level of the treatment that the claims talk of.
+    pub focus: String,
+    /// Smallest relative effect that is called one, for example 0.05.
+    pub margin: f64,
+    /// Name of the metric that decides.
+    pub deciding_metric: String,
+    /// What is reported.
+    pub metrics: Vec<Metric>,
+    /// What is judged.
+    pub claims: Vec<Claim>,
+    /// What is varied.
+    pub factors: Vec<Factor>,
+    /// Broker properties held still in every arm.
+    pub settings: BTreeMap<String, String>,
+    /// What the records look like.
+    pub payload: Payload,
+    /// How the records are stored and fetched.
+    pub fetch: Fetch,
+    /// Bare loop without a protocol -> level of the treatment that it is the physical limit of.
+    pub limit: BTreeMap<String, String>,
+    /// The short version: minutes.
+    pub quick: Profile,
+    /// The whole grid.
+    pub full: Profile,
+    /// 64-bit FNV-1a of the file, 16 hex digits: two runs with the same digest asked the same question.
+    pub digest: String,
+}
+
+/// A figure that is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metric {
+    /// Name in `trials.csv`.
+    pub name: String,
+    /// Name for people.
+    pub label: String,
+    /// Unit for people.
+    pub unit: String,
+    /// Which direction is the good one.
+    pub better: Better,
+}
+
+/// Which direction of a metric is the good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// It explains; it is not wanted high or low.
+    Neither,
+}
+
+/// A statement that a run confirms or refutes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Claim {
+    /// `level` beats the baseline beyond the margin.
+    Faster {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+    },
+    /// `level` is at least `ratio` times the baseline.
+    AtLeast {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// Claimed ratio to the baseline.
+        ratio: f64,
+    },
+    /// An exact count per level.
+    Counts {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that is counted.
+        metric: String,
+        /// Level of the treatment -> claimed count.
+        expected: BTreeMap<String, f64>,
+    },
+}
+
+impl Claim {
+    /// Short name, unique in the definition.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Faster { id, .. } | Self::AtLeast { id, .. } | Self::Counts { id, .. } => id,
+        }
+    }
+}
+
+/// Something that is varied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Factor {
+    /// Name in plans and CSV.
+    pub name: String,
+    /// Name for people.
+    pub label: String,
+    /// Unit of the levels, `bytes` or empty.
+    pub unit: String,
+    /// Levels in the order of the file, as text.
+    pub levels: Vec<String>,
+}
+
+/// What the records of an experiment are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadKind {
+    /// JSON events as a service would log them.
+    Json,
+    /// Words.
+    Text,
+    /// Bytes that nothing compresses.
+    Random,
+}
+
+/// The records of an experiment, seeded per run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Payload {
+    /// What they are made of.
+    pub kind: PayloadKind,
+    /// Target size of a record's value, bytes.
+    pub record_bytes: u32,
+    /// Share of a record that is random text and not template, 0..=1.
+    pub entropy: f64,
+}
+
+/// How records are stored and fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Fetch {
+    /// Requests kept on the connection.
+    pub in_flight: u32,
+    /// Exact size of every stored batch, bytes with its header.
+    pub stored_batch_bytes: u32,
+    /// Record data in the file of a hot arm, bytes.
+    pub file_bytes: u64,
+    /// Record data in the file of a cold arm, bytes; it is read once.
+    pub cold_file_bytes: u64,
+    /// How long the broker may hold a fetch back, ms.
+    pub max_wait_ms: u32,
+    /// User-space buffer of the receiver that copies, bytes.
+    pub receive_buffer_bytes: u32,
+}
+
+/// How much of an experiment is run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profile {
+    /// Times that every arm is run.
+    pub blocks: u32,
+    /// Traffic before the window, ms.
+    pub warmup_ms: u32,
+    /// Measured traffic, ms.
+    pub window_ms: u32,
+    /// Every arm of a block, in the order of the file.
+    pub arms: Vec<Arm>,
+}
+
+/// Which profile of a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileName {
+    /// Minutes.
+    Quick,
+    /// The whole grid.
+    Full,
+}
+
+impl ProfileName {
+    /// As on the command line and in `manifest.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// One combination of levels that is run once per block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// Unique in the experiment; the levels in the order of the factors, for example `sendfile/1MiB/discard/hot`.
+    pub id: String,
+    /// What the arm is there for.
+    pub role: Role,
+    /// Every factor with its level. A limit arm has the bare loop as the level of the treatment.
+    pub factors: BTreeMap<String, String>,
+}
+
+/// What an arm is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It answers the question.
+    Measured,
+    /// The baseline once more (A/A): its difference from the baseline is noise.
+    Control,
+    /// The kernel without a protocol: what is physically possible.
+    Limit,
+}
+
+impl Definition {
+    /// Parses and checks the text of a file that is called `path` in messages.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line and remedy.
+    pub fn parse(path: &str, text: &str) -> Result<Self, Box<DefinitionError>> {
+        let file: wire::File = toml::from_str(text).map_err(|error| {
+            DefinitionError::at(
+                path,
+                text,
+                error.span().unwrap_or(0..0),
+                error.message().to_owned(),
+                "`assay show zero-copy` prints a definition with every key that there is".to_owned(),
+            )
+        })?;
+        check::check(path, text, file)
+    }
+
+    /// The profile of that name.
+    pub fn profile(&self, name: ProfileName) -> &Profile {
+        match name {
+            ProfileName::Quick => &self.quick,
+            ProfileName::Full => &self.full,
+        }
+    }
+
+    /// Every arm of a block of the profile, in the order of the file.
+    pub fn arms(&self, name: ProfileName) -> &[Arm] {
+        &self.profile(name).arms
+    }
+
+    /// The factor of that name.
+    pub fn factor(&self, name: &str) -> Option<&Factor> {
+        self.factors.iter().find(|factor| factor.name == name)
+    }
+}
+
+/// All definitions in the binary, by name.
+///
+/// # Errors
+/// An embedded definition that does not pass its own checks; a test keeps that from being shipped.
+pub fn embedded() -> Result<Vec<Definition>, Box<DefinitionError>> {
+    let mut definitions = embedded_texts()
+        .map(|(path, text)| Definition::parse(path, text))
+        .collect::<Result<Vec<_>, _>>()?;
+    definitions.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(definitions)
+}
+
+/// File name and text of each definition in the binary.
+pub fn embedded_texts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EMBEDDED
+        .files()
+        .filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)))
+        .filter(|(path, _)| path.ends_with(".toml"))
+}
+
+/// Reads and checks a user's definition.
+///
+/// # Errors
+/// The file cannot be read or is longer than [`FILE_BYTES_MAX`], or the first thing that is wrong in it.
+pub fn load(path: &Path) -> Result<Definition, Box<DefinitionError>> {
+    use std::io::Read;
+    let shown = path.display().to_string();
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        let remedy = "give the path of a readable TOML file, or a name that `assay list` prints".to_owned();
+        return Err(DefinitionError::at(
+            &shown,
+            "",
+            0..0,
+            format!("cannot be read: {error}"),
+            remedy,
+        ));
+    }
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("longer than {FILE_BYTES_MAX} bytes");
+        return Err(DefinitionError::at(
+            &shown,
+            "",
+            0..0,
+            message,
+            "split it into several definitions".to_owned(),
+        ));
+    }
+    Definition::parse(&shown, &text)
+}
