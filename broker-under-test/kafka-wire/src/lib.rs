@@ -1,1 +1,22 @@
-//! Placeholder while the workspace is laid out.
+//! The one place for Kafka's bytes on the wire: frames, bounded decoding, record batches, CRC-32C.
+//!
+//! Broker, native client and proxy share it. Nothing in here does I/O, and nothing allocates because a
+//! length on the wire asked for it: every length is held against the bytes that are really there first.
+//!
+//! What it leaves to the `kafka-protocol` crate: the bodies of control messages (Metadata, CreateTopics, …).
+//! [`schema::check_request`] walks such a body before that crate may decode it.
+
+pub mod api;
+pub mod batch;
+pub mod crc;
+pub mod cursor;
+pub mod encode;
+pub mod fetch;
+pub mod frame;
+pub mod produce;
+pub mod schema;
+
+pub use api::{ApiKey, ErrorCode};
+pub use batch::{BatchBuilder, BatchError, BatchHeader, BatchIter, RecordIter};
+pub use cursor::{Cursor, WireError};
+pub use frame::{FrameBuffer, RequestHeader};

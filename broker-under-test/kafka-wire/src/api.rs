@@ -1,0 +1,143 @@
+//! Which APIs exist, which versions the bundled broker advertises and serves, and Kafka's error codes.
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $value:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        #[expect(missing_docs, reason = "the names are Kafka's own")]
+        pub enum $name { $($variant = $value),* }
+
+        impl $name {
+            /// Every value, in the order of the table.
+            pub const ALL: &'static [$name] = &[$($name::$variant),*];
+
+            /// The number on the wire.
+            pub fn code(self) -> i16 {
+                self as i16
+            }
+
+            /// From the number on the wire.
+            pub fn from_code(code: i16) -> Option<Self> {
+                match code {
+                    $($value => Some($name::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+numbered! {
+    /// The APIs that the bundled broker serves.
+    ApiKey {
+        Produce = 0, Fetch = 1, ListOffsets = 2, Metadata = 3, FindCoordinator = 10, ApiVersions = 18,
+        CreateTopics = 19, DeleteTopics = 20, DeleteRecords = 21, InitProducerId = 22, OffsetForLeaderEpoch = 23,
+        DescribeConfigs = 32, DescribeCluster = 60,
+    }
+}
+
+/// One row of the version table.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiVersionRow {
+    /// The API.
+    pub key: ApiKey,
+    /// Lowest version in the ApiVersions answer.
+    pub advertised_min: i16,
+    /// Lowest version that is really served.
+    pub served_min: i16,
+    /// Highest version, advertised and served.
+    pub max: i16,
+    /// First flexible version (compact lengths, tagged fields).
+    pub flexible_from: i16,
+}
+
+const fn row(key: ApiKey, served_min: i16, max: i16, flexible_from: i16) -> ApiVersionRow {
+    ApiVersionRow {
+        key,
+        advertised_min: served_min,
+        served_min,
+        max,
+        flexible_from,
+    }
+}
+
+/// The one table of versions.
+///
+/// Produce is advertised from 0 and refused below 3, as Kafka 4 does: older librdkafka otherwise sends gzip, snappy and
+/// lz4 uncompressed without a word. Produce and Fetch stop at 12, the last version that names topics and not their ids.
+pub const VERSIONS: &[ApiVersionRow] = &[
+    ApiVersionRow {
+        key: ApiKey::Produce,
+        advertised_min: 0,
+        served_min: 3,
+        max: 12,
+        flexible_from: 9,
+    },
+    row(ApiKey::Fetch, 4, 12, 12),
+    row(ApiKey::ListOffsets, 1, 8, 6),
+    row(ApiKey::Metadata, 0, 12, 9),
+    row(ApiKey::FindCoordinator, 0, 4, 3),
+    row(ApiKey::ApiVersions, 0, 4, 3),
+    row(ApiKey::CreateTopics, 2, 7, 5),
+    row(ApiKey::DeleteTopics, 1, 6, 4),
+    row(ApiKey::DeleteRecords, 0, 2, 2),
+    row(ApiKey::InitProducerId, 0, 4, 2),
+    row(ApiKey::OffsetForLeaderEpoch, 2, 4, 4),
+    row(ApiKey::DescribeConfigs, 1, 4, 4),
+    row(ApiKey::DescribeCluster, 0, 1, 0),
+];
+
+impl ApiKey {
+    /// The table's row of this API.
+    pub fn versions(self) -> &'static ApiVersionRow {
+        VERSIONS
+            .iter()
+            .find(|row| row.key == self)
+            .expect("a test holds the table complete")
+    }
+
+    /// Whether `version` is served.
+    pub fn serves(self, version: i16) -> bool {
+        let row = self.versions();
+        (row.served_min..=row.max).contains(&version)
+    }
+
+    /// Whether `version` uses compact lengths and tagged fields.
+    pub fn is_flexible(self, version: i16) -> bool {
+        version >= self.versions().flexible_from
+    }
+
+    /// Whether the response header of `version` carries tagged fields. ApiVersions never does, so that a client
+    /// that guessed the version wrong can read the answer (KIP-511).
+    pub fn response_header_is_flexible(self, version: i16) -> bool {
+        self != ApiKey::ApiVersions && self.is_flexible(version)
+    }
+}
+
+numbered! {
+    /// Kafka's error codes, as far as they are used here.
+    ErrorCode {
+        UnknownServerError = -1, None = 0, OffsetOutOfRange = 1, CorruptMessage = 2, UnknownTopicOrPartition = 3,
+        LeaderNotAvailable = 5, NotLeaderOrFollower = 6, RequestTimedOut = 7, MessageTooLarge = 10,
+        CoordinatorNotAvailable = 15, InvalidTopicException = 17, RecordListTooLarge = 18, InvalidRequiredAcks = 21,
+        ClusterAuthorizationFailed = 31, UnsupportedVersion = 35, TopicAlreadyExists = 36, InvalidPartitions = 37,
+        InvalidReplicationFactor = 38, InvalidReplicaAssignment = 39, InvalidConfig = 40, InvalidRequest = 42,
+        UnsupportedForMessageFormat = 43, PolicyViolation = 44, TransactionalIdAuthorizationFailed = 53,
+        KafkaStorageError = 56, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
+        InvalidRecord = 87, UnknownTopicId = 100, InconsistentTopicId = 103,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_api_has_one_row() {
+        for key in ApiKey::ALL {
+            assert_eq!(VERSIONS.iter().filter(|row| row.key == *key).count(), 1, "{key:?}");
+        }
+        assert_eq!(VERSIONS.len(), ApiKey::ALL.len());
+    }
+}

@@ -1,0 +1,535 @@
+//! Record batches of message format 2 (KIP-98): the 61-byte header, its checks, records, and a builder.
+//!
+//! The CRC starts at the attributes, so that a broker may stamp base offset and leader epoch and nothing else.
+
+use bytes::BufMut;
+
+use crate::crc::crc32c;
+use crate::cursor::{Cursor, WireError};
+use crate::encode::{Encode, varlong_len};
+
+/// Bytes of a batch header.
+pub const HEADER_BYTES: usize = 61;
+/// Bytes in front of what `batch_length` counts: base offset and the length itself.
+pub const LENGTH_PREFIX_BYTES: usize = 12;
+/// Where the checksummed part begins.
+pub const CRC_START: usize = 21;
+
+/// The header of a record batch, as it stands on the wire and on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Bytes after the length field.
+    pub batch_length: i32,
+    /// Leader epoch, stamped by the broker.
+    pub partition_leader_epoch: i32,
+    /// Message format, 2.
+    pub magic: i8,
+    /// CRC-32C of everything from the attributes on.
+    pub crc: u32,
+    /// Bits 0-2 compression, 3 timestamp type, 4 transactional, 5 control.
+    pub attributes: i16,
+    /// Offset of the last record minus the base offset.
+    pub last_offset_delta: i32,
+    /// Milliseconds since 1970.
+    pub base_timestamp: i64,
+    /// Milliseconds since 1970.
+    pub max_timestamp: i64,
+    /// Producer id, or -1.
+    pub producer_id: i64,
+    /// Producer epoch, or -1.
+    pub producer_epoch: i16,
+    /// Sequence of the first record, or -1.
+    pub base_sequence: i32,
+    /// Records in the batch.
+    pub records_count: i32,
+}
+
+/// What is wrong with a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The bytes end before the batch does.
+    #[error("the batch is cut off: {needed} bytes are announced, {remaining} are there")]
+    Truncated {
+        /// Bytes that the batch claims.
+        needed: u64,
+        /// Bytes there are.
+        remaining: usize,
+    },
+    /// A length that no batch has.
+    #[error("batch length {0} is impossible")]
+    InvalidLength(i32),
+    /// Not message format 2.
+    #[error("message format {0} is not supported, only 2 is")]
+    UnsupportedMagic(i8),
+    /// The checksum does not match.
+    #[error("CRC-32C is {computed:#010x}, the header says {stored:#010x}")]
+    Crc {
+        /// Of the bytes.
+        computed: u32,
+        /// In the header.
+        stored: u32,
+    },
+    /// Record count and last offset delta disagree, or there is no record.
+    #[error("{records} records with a last offset delta of {last_offset_delta}")]
+    RecordCount {
+        /// `records_count`.
+        records: i32,
+        /// `last_offset_delta`.
+        last_offset_delta: i32,
+    },
+    /// A compression codec that does not exist.
+    #[error("compression codec {0} does not exist")]
+    UnknownCodec(i16),
+    /// A client sent a control batch.
+    #[error("control batches are written by brokers only")]
+    ControlBatch,
+    /// Bytes behind the batch where only one batch is allowed.
+    #[error("{0} bytes follow the batch, a partition of a produce request holds exactly one")]
+    TrailingBytes(usize),
+    /// A record inside is malformed.
+    #[error("record {index}: {source}")]
+    Record {
+        /// Index in the batch.
+        index: i32,
+        /// What is wrong.
+        source: WireError,
+    },
+}
+
+impl BatchHeader {
+    /// Parses the header at the front of `bytes` and checks magic and length, not the CRC.
+    ///
+    /// # Errors
+    /// [`BatchError::Truncated`] when fewer than 61 bytes are there; the body may still be missing.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+        let truncated = |_| BatchError::Truncated {
+            needed: HEADER_BYTES as u64,
+            remaining: bytes.len(),
+        };
+        let mut c = Cursor::new(bytes);
+        let mut read = || -> Result<BatchHeader, WireError> {
+            Ok(BatchHeader {
+                base_offset: c.i64()?,
+                batch_length: c.i32()?,
+                partition_leader_epoch: c.i32()?,
+                magic: c.i8()?,
+                crc: c.u32()?,
+                attributes: c.i16()?,
+                last_offset_delta: c.i32()?,
+                base_timestamp: c.i64()?,
+                max_timestamp: c.i64()?,
+                producer_id: c.i64()?,
+                producer_epoch: c.i16()?,
+                base_sequence: c.i32()?,
+                records_count: c.i32()?,
+            })
+        };
+        let header = read().map_err(truncated)?;
+        if header.magic != 2 {
+            return Err(BatchError::UnsupportedMagic(header.magic));
+        }
+        if header.batch_length < (HEADER_BYTES - LENGTH_PREFIX_BYTES) as i32 {
+            return Err(BatchError::InvalidLength(header.batch_length));
+        }
+        Ok(header)
+    }
+
+    /// Parses and checks the batch at the front of `bytes`: header, length, record count, codec and CRC.
+    pub fn checked(bytes: &[u8]) -> Result<Self, BatchError> {
+        let header = Self::parse(bytes)?;
+        let total = header.total_bytes();
+        if total > bytes.len() {
+            return Err(BatchError::Truncated {
+                needed: total as u64,
+                remaining: bytes.len(),
+            });
+        }
+        if header.records_count < 1 || header.last_offset_delta.checked_add(1) != Some(header.records_count) {
+            let (records, last_offset_delta) = (header.records_count, header.last_offset_delta);
+            return Err(BatchError::RecordCount {
+                records,
+                last_offset_delta,
+            });
+        }
+        if header.codec() > 4 {
+            return Err(BatchError::UnknownCodec(header.codec()));
+        }
+        let computed = crc32c(&bytes[CRC_START..total]);
+        if computed != header.crc {
+            return Err(BatchError::Crc {
+                computed,
+                stored: header.crc,
+            });
+        }
+        Ok(header)
+    }
+
+    /// What a broker asks of the one batch that a client sends for a partition.
+    pub fn checked_from_client(bytes: &[u8]) -> Result<Self, BatchError> {
+        let header = Self::checked(bytes)?;
+        if header.is_control() {
+            return Err(BatchError::ControlBatch);
+        }
+        match bytes.len() - header.total_bytes() {
+            0 => Ok(header),
+            extra => Err(BatchError::TrailingBytes(extra)),
+        }
+    }
+
+    /// Bytes of the whole batch.
+    pub fn total_bytes(&self) -> usize {
+        LENGTH_PREFIX_BYTES + self.batch_length.max(0) as usize
+    }
+
+    /// Offset of the last record.
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// Compression codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> i16 {
+        self.attributes & 7
+    }
+
+    /// Whether this is a control batch.
+    pub fn is_control(&self) -> bool {
+        self.attributes & 0x20 != 0
+    }
+
+    /// Whether this batch belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & 0x10 != 0
+    }
+}
+
+/// Writes the broker's part of the header: base offset and leader epoch. The CRC does not cover them.
+pub fn stamp(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
+    batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
+    batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// Walks over the whole batches in `bytes`; a last one that is cut off ends it without an error, as a fetch may cut.
+#[derive(Debug, Clone)]
+pub struct BatchIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> BatchIter<'a> {
+    /// Over the batches in `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BatchIter { rest: bytes }
+    }
+
+    /// Bytes that have not been handed out: the tail of a batch that is cut off.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for BatchIter<'a> {
+    type Item = Result<(BatchHeader, &'a [u8]), BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.len() < HEADER_BYTES {
+            return None;
+        }
+        let header = match BatchHeader::parse(self.rest) {
+            Ok(header) => header,
+            Err(error) => {
+                self.rest = &[];
+                return Some(Err(error));
+            }
+        };
+        let total = header.total_bytes();
+        if total > self.rest.len() {
+            return None;
+        }
+        let (batch, rest) = self.rest.split_at(total);
+        self.rest = rest;
+        Some(Ok((header, batch)))
+    }
+}
+
+/// One record of an uncompressed batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The key, if there is one.
+    pub key: Option<&'a [u8]>,
+    /// The value; null is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Walks over the records of an uncompressed batch; headers of records are skipped.
+#[derive(Debug, Clone)]
+pub struct RecordIter<'a> {
+    cursor: Cursor<'a>,
+    header: BatchHeader,
+    index: i32,
+}
+
+impl<'a> RecordIter<'a> {
+    /// Over the records of `batch`, whose header is `header`.
+    pub fn new(header: BatchHeader, batch: &'a [u8]) -> Self {
+        RecordIter {
+            cursor: Cursor::new(batch.get(HEADER_BYTES..).unwrap_or(&[])),
+            header,
+            index: 0,
+        }
+    }
+
+    fn bytes(&mut self) -> Result<Option<&'a [u8]>, WireError> {
+        let at = self.cursor.position();
+        match self.cursor.varint()? {
+            -1 => Ok(None),
+            n if n < 0 => Err(WireError::InvalidLength {
+                at,
+                length: i64::from(n),
+            }),
+            n => self.cursor.take(n as usize).map(Some),
+        }
+    }
+
+    fn record(&mut self) -> Result<Record<'a>, WireError> {
+        let at = self.cursor.position();
+        let length = self.cursor.varint()?;
+        let body_start = self.cursor.position();
+        if length < 0 || length as usize > self.cursor.remaining() {
+            return Err(WireError::InvalidLength {
+                at,
+                length: i64::from(length),
+            });
+        }
+        self.cursor.i8()?;
+        let timestamp_delta = self.cursor.varlong()?;
+        let offset_delta = self.cursor.varint()?;
+        let key = self.bytes()?;
+        let value = self.bytes()?;
+        let consumed = self.cursor.position() - body_start;
+        let rest = (length as usize).checked_sub(consumed);
+        self.cursor.take(rest.ok_or(WireError::InvalidLength {
+            at,
+            length: i64::from(length),
+        })?)?;
+        Ok(Record {
+            offset: self.header.base_offset.saturating_add(i64::from(offset_delta)),
+            timestamp_ms: self.header.base_timestamp.saturating_add(timestamp_delta),
+            key,
+            value,
+        })
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<Record<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index >= self.header.records_count {
+            return None;
+        }
+        let index = self.index;
+        self.index += 1;
+        let record = self.record();
+        if record.is_err() {
+            self.index = i32::MAX;
+        }
+        Some(record.map_err(|source| BatchError::Record { index, source }))
+    }
+}
+
+/// Builds an uncompressed batch record by record, into a buffer that is used again.
+///
+/// ```
+/// use kafka_wire::{BatchBuilder, BatchHeader};
+/// let mut builder = BatchBuilder::new(1_700_000_000_000);
+/// builder.push(1_700_000_000_001, Some(b"key"), b"value");
+/// let batch = builder.finish();
+/// assert_eq!(BatchHeader::checked(batch).unwrap().records_count, 1);
+/// ```
+#[derive(Debug, Clone)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    base_timestamp_ms: i64,
+    max_timestamp_ms: i64,
+    records: i32,
+    producer: (i64, i16, i32),
+}
+
+impl BatchBuilder {
+    /// An empty batch whose timestamps count from `base_timestamp_ms`.
+    pub fn new(base_timestamp_ms: i64) -> Self {
+        let mut builder = BatchBuilder {
+            bytes: Vec::new(),
+            base_timestamp_ms,
+            max_timestamp_ms: base_timestamp_ms,
+            records: 0,
+            producer: (-1, -1, -1),
+        };
+        builder.clear(base_timestamp_ms);
+        builder
+    }
+
+    /// Forgets the records and keeps the memory.
+    pub fn clear(&mut self, base_timestamp_ms: i64) {
+        self.bytes.clear();
+        self.bytes.resize(HEADER_BYTES, 0);
+        self.base_timestamp_ms = base_timestamp_ms;
+        self.max_timestamp_ms = base_timestamp_ms;
+        self.records = 0;
+    }
+
+    /// Sets producer id, epoch and base sequence (-1 each when there is none).
+    pub fn producer(&mut self, id: i64, epoch: i16, base_sequence: i32) {
+        self.producer = (id, epoch, base_sequence);
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> i32 {
+        self.records
+    }
+
+    /// Bytes of the batch so far, header included.
+    pub fn total_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes that a record would add now.
+    pub fn record_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
+        let body = self.body_bytes(timestamp_ms, key, value_bytes);
+        varlong_len(body as i64) + body
+    }
+
+    fn body_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
+        let key_bytes = key.map_or(varlong_len(-1), |k| varlong_len(k.len() as i64) + k.len());
+        1 + varlong_len(timestamp_ms - self.base_timestamp_ms)
+            + varlong_len(i64::from(self.records))
+            + key_bytes
+            + varlong_len(value_bytes as i64)
+            + value_bytes
+            + 1
+    }
+
+    /// Appends a record without headers.
+    pub fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) {
+        let body = self.body_bytes(timestamp_ms, key, value.len());
+        self.bytes.put_varlong(body as i64);
+        self.bytes.put_i8(0);
+        self.bytes.put_varlong(timestamp_ms - self.base_timestamp_ms);
+        self.bytes.put_varlong(i64::from(self.records));
+        match key {
+            None => self.bytes.put_varlong(-1),
+            Some(key) => {
+                self.bytes.put_varlong(key.len() as i64);
+                self.bytes.put_slice(key);
+            }
+        }
+        self.bytes.put_varlong(value.len() as i64);
+        self.bytes.put_slice(value);
+        self.bytes.put_varlong(0);
+        self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
+        self.records += 1;
+    }
+
+    /// Writes the header and gives the whole batch. Call [`Self::clear`] before the next one.
+    pub fn finish(&mut self) -> &[u8] {
+        let length = (self.bytes.len() - LENGTH_PREFIX_BYTES) as i32;
+        let mut header = &mut self.bytes[..HEADER_BYTES];
+        header.put_i64(0);
+        header.put_i32(length);
+        header.put_i32(-1);
+        header.put_i8(2);
+        header.put_u32(0);
+        header.put_i16(0);
+        header.put_i32(self.records - 1);
+        header.put_i64(self.base_timestamp_ms);
+        header.put_i64(self.max_timestamp_ms);
+        header.put_i64(self.producer.0);
+        header.put_i16(self.producer.1);
+        header.put_i32(self.producer.2);
+        header.put_i32(self.records);
+        let crc = crc32c(&self.bytes[CRC_START..]);
+        self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Vec<u8> {
+        let mut builder = BatchBuilder::new(1000);
+        for i in 0..3u8 {
+            let expected = builder.total_bytes() + builder.record_bytes(1000 + i64::from(i), Some(&[i]), 100);
+            builder.push(1000 + i64::from(i), Some(&[i]), &[i; 100]);
+            assert_eq!(builder.total_bytes(), expected);
+        }
+        builder.finish().to_vec()
+    }
+
+    #[test]
+    fn round_trip() {
+        let mut batch = three();
+        stamp(&mut batch, 42, 7);
+        let header = BatchHeader::checked_from_client(&batch).unwrap();
+        assert_eq!(
+            (header.base_offset, header.last_offset(), header.partition_leader_epoch),
+            (42, 44, 7)
+        );
+        assert_eq!((header.base_timestamp, header.max_timestamp), (1000, 1002));
+        let records: Vec<_> = RecordIter::new(header, &batch).map(|r| r.unwrap()).collect();
+        assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [42, 43, 44]);
+        assert_eq!(records[2].value, Some(&[2u8; 100][..]));
+        assert_eq!(records[1].key, Some(&[1u8][..]));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let batch = three();
+        for bit in CRC_START * 8..batch.len() * 8 {
+            let mut broken = batch.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(BatchHeader::checked(&broken).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn wrong_counts_and_lengths() {
+        let recrc = |mut b: Vec<u8>| {
+            let crc = crc32c(&b[CRC_START..]);
+            b[17..21].copy_from_slice(&crc.to_be_bytes());
+            b
+        };
+        let mut broken = three();
+        broken[57..61].copy_from_slice(&2i32.to_be_bytes());
+        assert!(matches!(
+            BatchHeader::checked(&recrc(broken)),
+            Err(BatchError::RecordCount { .. })
+        ));
+        let mut broken = three();
+        broken[57..61].copy_from_slice(&i32::MIN.to_be_bytes());
+        broken[23..27].copy_from_slice(&i32::MAX.to_be_bytes());
+        assert!(matches!(
+            BatchHeader::checked(&recrc(broken)),
+            Err(BatchError::RecordCount { .. })
+        ));
+        for length in [i32::MAX, -1, 0, 48] {
+            let mut broken = three();
+            broken[8..12].copy_from_slice(&length.to_be_bytes());
+            assert!(BatchHeader::checked(&broken).is_err(), "{length}");
+        }
+        let mut two = three();
+        two.extend(three());
+        assert!(matches!(
+            BatchHeader::checked_from_client(&two),
+            Err(BatchError::TrailingBytes(_))
+        ));
+        assert_eq!(BatchIter::new(&two[..two.len() - 1]).count(), 1);
+        assert!(BatchHeader::parse(&[0; 60]).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! Fetch, versions 4 to 12.
+//!
+//! A response is written in pieces, because the records come from a file: [`ResponseWriter`] gives the bytes around
+//! them. The native client speaks version 11, whose response ends with the records of the last partition, so that a
+//! response is one header and one run of file bytes; version 12 adds three bytes of empty tagged fields behind it.
+
+use bytes::BufMut;
+
+use crate::ApiKey;
+use crate::cursor::{Cursor, Result};
+use crate::encode::Encode;
+use crate::frame::{finish_frame, start_request};
+
+/// The version that the native client speaks.
+pub const CLIENT_VERSION: i16 = 11;
+
+/// What is asked of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchPartition<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// The leader epoch that the client knows, or -1.
+    pub current_leader_epoch: i32,
+    /// First offset wanted.
+    pub fetch_offset: i64,
+    /// Most bytes wanted; the first batch comes whole all the same (KIP-74).
+    pub bytes_max: i32,
+}
+
+/// A decoded request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchRequest<'a> {
+    /// How long to wait for `bytes_min`, in milliseconds.
+    pub wait_ms_max: i32,
+    /// Bytes that end the wait.
+    pub bytes_min: i32,
+    /// Most bytes over all partitions.
+    pub bytes_max: i32,
+    /// 0 read uncommitted, 1 read committed.
+    pub isolation_level: i8,
+    /// KIP-227 session id; the broker has no sessions and answers 0.
+    pub session_id: i32,
+    /// KIP-227 session epoch: -1 none, 0 wants a new one.
+    pub session_epoch: i32,
+    /// In the order of the request.
+    pub partitions: Vec<FetchPartition<'a>>,
+}
+
+impl<'a> FetchRequest<'a> {
+    /// Reads the body behind the header.
+    pub fn decode(c: &mut Cursor<'a>, version: i16) -> Result<Self> {
+        let flexible = ApiKey::Fetch.is_flexible(version);
+        c.i32()?; // replica id
+        let wait_ms_max = c.i32()?;
+        let bytes_min = c.i32()?;
+        let bytes_max = c.i32()?;
+        let isolation_level = c.i8()?;
+        let (session_id, session_epoch) = if version >= 7 { (c.i32()?, c.i32()?) } else { (0, -1) };
+        let mut partitions = Vec::new();
+        for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
+            let topic = c.string(flexible)?;
+            for _ in 0..c.array_len(flexible, 16)?.unwrap_or(0) {
+                let partition = c.i32()?;
+                let current_leader_epoch = if version >= 9 { c.i32()? } else { -1 };
+                let fetch_offset = c.i64()?;
+                if version >= 12 {
+                    c.i32()?; // last fetched epoch
+                }
+                if version >= 5 {
+                    c.i64()?; // log start offset, of followers
+                }
+                let bytes_max = c.i32()?;
+                if flexible {
+                    c.skip_tagged_fields()?;
+                }
+                partitions.push(FetchPartition {
+                    topic,
+                    partition,
+                    current_leader_epoch,
+                    fetch_offset,
+                    bytes_max,
+                });
+            }
+            if flexible {
+                c.skip_tagged_fields()?;
+            }
+        }
+        if version >= 7 {
+            for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
+                c.string(flexible)?;
+                let partitions = c.array_len(flexible, 4)?.unwrap_or(0);
+                c.take(partitions * 4)?;
+                if flexible {
+                    c.skip_tagged_fields()?;
+                }
+            }
+        }
+        if version >= 11 {
+            c.nullable_string(flexible)?; // rack
+        }
+        if flexible {
+            c.skip_tagged_fields()?;
+        }
+        c.finish()?;
+        Ok(FetchRequest {
+            wait_ms_max,
+            bytes_min,
+            bytes_max,
+            isolation_level,
+            session_id,
+            session_epoch,
+            partitions,
+        })
+    }
+}
+
+/// What a response says of one partition, in front of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchResult {
+    /// Partition.
+    pub partition: i32,
+    /// Kafka's error code.
+    pub error: i16,
+    /// Offset behind the last record that may be read, -1 on an error.
+    pub high_watermark: i64,
+    /// First offset in the log, -1 on an error.
+    pub log_start_offset: i64,
+    /// Bytes of records that follow.
+    pub records_bytes: usize,
+}
+
+/// Writes the bytes of a response around the records.
+///
+/// The last stable offset equals the high watermark and no transaction is aborted, as there are none.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseWriter {
+    version: i16,
+    flexible: bool,
+}
+
+impl ResponseWriter {
+    /// For responses of `version`.
+    pub fn new(version: i16) -> Self {
+        ResponseWriter {
+            version,
+            flexible: ApiKey::Fetch.is_flexible(version),
+        }
+    }
+
+    /// From the throttle time to the number of topics.
+    pub fn start(self, out: &mut Vec<u8>, error: i16, topics: usize) {
+        out.put_i32(0); // throttle time
+        if self.version >= 7 {
+            out.put_i16(error);
+            out.put_i32(0); // session id 0: no session
+        }
+        out.put_array_len(topics, self.flexible);
+    }
+
+    /// The name of a topic and the number of its partitions.
+    pub fn topic(self, out: &mut Vec<u8>, name: &str, partitions: usize) {
+        out.put_string(name, self.flexible);
+        out.put_array_len(partitions, self.flexible);
+    }
+
+    /// Everything of a partition in front of its records.
+    pub fn partition(self, out: &mut Vec<u8>, result: &FetchResult) {
+        out.put_i32(result.partition);
+        out.put_i16(result.error);
+        out.put_i64(result.high_watermark);
+        out.put_i64(result.high_watermark); // last stable offset
+        if self.version >= 5 {
+            out.put_i64(result.log_start_offset);
+        }
+        out.put_array_len(0, self.flexible); // aborted transactions
+        if self.version >= 11 {
+            out.put_i32(-1); // preferred read replica
+        }
+        if self.flexible {
+            out.put_uvarint(result.records_bytes as u32 + 1);
+        } else {
+            out.put_i32(result.records_bytes as i32);
+        }
+    }
+
+    /// What ends a partition, a topic or the body.
+    pub fn end(self, out: &mut Vec<u8>) {
+        out.put_no_tags(self.flexible);
+    }
+}
+
+/// Appends a whole request frame for one partition, without a session, in [`CLIENT_VERSION`].
+pub fn encode_request(
+    out: &mut Vec<u8>,
+    correlation_id: i32,
+    topic: &str,
+    partition: i32,
+    fetch_offset: i64,
+    bytes_max: i32,
+    wait_ms_max: i32,
+) {
+    let start = start_request(out, ApiKey::Fetch, CLIENT_VERSION, correlation_id, "assay");
+    out.put_i32(-1); // replica id: a consumer
+    out.put_i32(wait_ms_max);
+    out.put_i32(1); // min bytes
+    out.put_i32(bytes_max);
+    out.put_i8(0);
+    out.put_i32(0);
+    out.put_i32(-1);
+    out.put_array_len(1, false);
+    out.put_string(topic, false);
+    out.put_array_len(1, false);
+    out.put_i32(partition);
+    out.put_i32(-1);
+    out.put_i64(fetch_offset);
+    out.put_i64(-1);
+    out.put_i32(bytes_max);
+    out.put_array_len(0, false);
+    out.put_string("", false);
+    finish_frame(out, start);
+}
+
+/// The front of a response for one partition in [`CLIENT_VERSION`], behind the frame's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// Echo of the request.
+    pub correlation_id: i32,
+    /// Error of the whole response.
+    pub error: i16,
+    /// The one partition; `records_bytes` follow the head.
+    pub result: FetchResult,
+    /// Bytes of the head itself, behind the frame's length.
+    pub head_bytes: usize,
+}
+
+/// Bytes of the head of a response for one partition in [`CLIENT_VERSION`], behind the frame's length.
+pub fn response_head_bytes(topic: &str) -> usize {
+    // correlation id, throttle, error, session, topics, name, partitions, index, error, high watermark, last stable
+    // offset, log start, aborted, replica, records length
+    4 + 4 + 2 + 4 + 4 + 2 + topic.len() + 4 + 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4
+}
+
+impl ResponseHead {
+    /// Reads a head; `bytes` begins behind the frame's length and may go on with records.
+    ///
+    /// # Errors
+    /// Truncation, or a response that does not hold exactly one topic with one partition.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut c = Cursor::new(bytes);
+        let correlation_id = c.i32()?;
+        c.i32()?;
+        let error = c.i16()?;
+        c.i32()?;
+        let one = |c: &mut Cursor| {
+            let at = c.position();
+            match c.i32()? {
+                1 => Ok(()),
+                n => Err(crate::WireError::InvalidLength {
+                    at,
+                    length: i64::from(n),
+                }),
+            }
+        };
+        one(&mut c)?;
+        c.string(false)?;
+        one(&mut c)?;
+        let partition = c.i32()?;
+        let partition_error = c.i16()?;
+        let high_watermark = c.i64()?;
+        c.i64()?;
+        let log_start_offset = c.i64()?;
+        for _ in 0..c.array_len(false, 16)?.unwrap_or(0) {
+            c.take(16)?;
+        }
+        c.i32()?;
+        let at = c.position();
+        let records_bytes = match c.i32()? {
+            -1 => 0,
+            n => usize::try_from(n).map_err(|_| crate::WireError::InvalidLength {
+                at,
+                length: i64::from(n),
+            })?,
+        };
+        let result = FetchResult {
+            partition,
+            error: partition_error,
+            high_watermark,
+            log_start_offset,
+            records_bytes,
+        };
+        Ok(ResponseHead {
+            correlation_id,
+            error,
+            result,
+            head_bytes: c.position(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RequestHeader;
+
+    #[test]
+    fn request_round_trip() {
+        let mut out = Vec::new();
+        encode_request(&mut out, 3, "orders", 1, 77, 4096, 500);
+        let mut cursor = Cursor::new(&out[4..]);
+        let header = RequestHeader::parse(&mut cursor).unwrap();
+        assert_eq!((header.api_version, header.correlation_id), (CLIENT_VERSION, 3));
+        let request = FetchRequest::decode(&mut cursor, CLIENT_VERSION).unwrap();
+        let p = request.partitions[0];
+        assert_eq!(
+            (p.topic, p.partition, p.fetch_offset, p.bytes_max),
+            ("orders", 1, 77, 4096)
+        );
+        assert_eq!((request.wait_ms_max, request.session_epoch), (500, -1));
+    }
+
+    #[test]
+    fn response_head_round_trip() {
+        let writer = ResponseWriter::new(CLIENT_VERSION);
+        let result = FetchResult {
+            partition: 2,
+            error: 0,
+            high_watermark: 9,
+            log_start_offset: 1,
+            records_bytes: 4096,
+        };
+        let mut out = Vec::new();
+        out.put_i32(8);
+        writer.start(&mut out, 0, 1);
+        writer.topic(&mut out, "orders", 1);
+        writer.partition(&mut out, &result);
+        let before = out.len();
+        writer.end(&mut out);
+        assert_eq!(out.len(), before, "version 11 has nothing behind the records");
+        let head = ResponseHead::decode(&out).unwrap();
+        assert_eq!(
+            head,
+            ResponseHead {
+                correlation_id: 8,
+                error: 0,
+                result,
+                head_bytes: out.len()
+            }
+        );
+        assert_eq!(response_head_bytes("orders"), out.len());
+    }
+}

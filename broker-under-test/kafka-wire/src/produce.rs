@@ -1,0 +1,261 @@
+//! Produce, versions 3 to 12: the broker reads requests and writes responses, the client does the reverse.
+
+use bytes::BufMut;
+
+use crate::cursor::{Cursor, Result};
+use crate::encode::Encode;
+use crate::frame::{finish_frame, start_request};
+use crate::{ApiKey, ErrorCode};
+
+/// The version that the native client speaks.
+pub const CLIENT_VERSION: i16 = 9;
+
+/// The records for one partition, borrowed from the frame.
+#[derive(Debug, Clone, Copy)]
+pub struct ProducePartition<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// One record batch, or null.
+    pub records: Option<&'a [u8]>,
+    /// Where the batch begins in the frame, so that its header can be stamped in place.
+    pub records_at: usize,
+}
+
+/// A decoded request.
+#[derive(Debug, Clone)]
+pub struct ProduceRequest<'a> {
+    /// Set by transactional producers.
+    pub transactional_id: Option<&'a str>,
+    /// 0 none, 1 leader, -1 all in-sync replicas.
+    pub acks: i16,
+    /// Milliseconds to wait for replicas.
+    pub timeout_ms: i32,
+    /// In the order of the request; the same topic stays together.
+    pub partitions: Vec<ProducePartition<'a>>,
+}
+
+impl<'a> ProduceRequest<'a> {
+    /// Reads the body behind the header; positions count from the start of the cursor's slice.
+    pub fn decode(c: &mut Cursor<'a>, version: i16) -> Result<Self> {
+        let flexible = ApiKey::Produce.is_flexible(version);
+        let transactional_id = c.nullable_string(flexible)?;
+        let acks = c.i16()?;
+        let timeout_ms = c.i32()?;
+        let mut partitions = Vec::new();
+        for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
+            let topic = c.string(flexible)?;
+            for _ in 0..c.array_len(flexible, 5)?.unwrap_or(0) {
+                let partition = c.i32()?;
+                let records = c.nullable_bytes(flexible)?;
+                let records_at = c.position() - records.map_or(0, <[u8]>::len);
+                if flexible {
+                    c.skip_tagged_fields()?;
+                }
+                partitions.push(ProducePartition {
+                    topic,
+                    partition,
+                    records,
+                    records_at,
+                });
+            }
+            if flexible {
+                c.skip_tagged_fields()?;
+            }
+        }
+        if flexible {
+            c.skip_tagged_fields()?;
+        }
+        c.finish()?;
+        Ok(ProduceRequest {
+            transactional_id,
+            acks,
+            timeout_ms,
+            partitions,
+        })
+    }
+}
+
+/// The answer for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProduceResult {
+    /// Topic name.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Kafka's error code.
+    pub error: i16,
+    /// Offset of the first record, -1 on an error.
+    pub base_offset: i64,
+    /// First offset in the log, -1 on an error.
+    pub log_start_offset: i64,
+    /// What is wrong, in words (from version 8).
+    pub message: Option<String>,
+}
+
+/// Writes the body of a response; results of one topic must stand together.
+pub fn encode_response(out: &mut Vec<u8>, version: i16, results: &[ProduceResult]) {
+    let flexible = ApiKey::Produce.is_flexible(version);
+    let topics: Vec<&[ProduceResult]> = results.chunk_by(|a, b| a.topic == b.topic).collect();
+    out.put_array_len(topics.len(), flexible);
+    for topic in topics {
+        out.put_string(&topic[0].topic, flexible);
+        out.put_array_len(topic.len(), flexible);
+        for result in topic {
+            out.put_i32(result.partition);
+            out.put_i16(result.error);
+            out.put_i64(result.base_offset);
+            out.put_i64(-1); // log append time: records keep the producer's time
+            if version >= 5 {
+                out.put_i64(result.log_start_offset);
+            }
+            if version >= 8 {
+                out.put_array_len(0, flexible);
+                out.put_nullable_string(result.message.as_deref(), flexible);
+            }
+            out.put_no_tags(flexible);
+        }
+        out.put_no_tags(flexible);
+    }
+    out.put_i32(0); // throttle time
+    out.put_no_tags(flexible);
+}
+
+/// Appends a whole request frame with one batch for one partition, in [`CLIENT_VERSION`].
+pub fn encode_request(out: &mut Vec<u8>, correlation_id: i32, topic: &str, partition: i32, acks: i16, batch: &[u8]) {
+    let start = start_request(out, ApiKey::Produce, CLIENT_VERSION, correlation_id, "assay");
+    out.put_nullable_string(None, true);
+    out.put_i16(acks);
+    out.put_i32(30_000);
+    out.put_array_len(1, true);
+    out.put_string(topic, true);
+    out.put_array_len(1, true);
+    out.put_i32(partition);
+    out.put_uvarint(batch.len() as u32 + 1);
+    out.put_slice(batch);
+    out.put_no_tags(true);
+    out.put_no_tags(true);
+    out.put_no_tags(true);
+    finish_frame(out, start);
+}
+
+/// Reads a response frame (behind its length) in `version`: the correlation id and the results.
+pub fn decode_response(frame: &[u8], version: i16) -> Result<(i32, Vec<ProduceResult>)> {
+    let flexible = ApiKey::Produce.is_flexible(version);
+    let mut c = Cursor::new(frame);
+    let correlation_id = c.i32()?;
+    if flexible {
+        c.skip_tagged_fields()?;
+    }
+    let mut results = Vec::new();
+    for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
+        let topic = c.string(flexible)?;
+        for _ in 0..c.array_len(flexible, 14)?.unwrap_or(0) {
+            let partition = c.i32()?;
+            let error = c.i16()?;
+            let base_offset = c.i64()?;
+            c.i64()?;
+            let log_start_offset = if version >= 5 { c.i64()? } else { -1 };
+            let mut message = None;
+            if version >= 8 {
+                for _ in 0..c.array_len(flexible, 5)?.unwrap_or(0) {
+                    c.i32()?;
+                    c.nullable_string(flexible)?;
+                    if flexible {
+                        c.skip_tagged_fields()?;
+                    }
+                }
+                message = c.nullable_string(flexible)?.map(str::to_owned);
+            }
+            if flexible {
+                c.skip_tagged_fields()?;
+            }
+            results.push(ProduceResult {
+                topic: topic.to_owned(),
+                partition,
+                error,
+                base_offset,
+                log_start_offset,
+                message,
+            });
+        }
+        if flexible {
+            c.skip_tagged_fields()?;
+        }
+    }
+    c.i32()?;
+    if flexible {
+        c.skip_tagged_fields()?;
+    }
+    c.finish()?;
+    Ok((correlation_id, results))
+}
+
+impl ProduceResult {
+    /// A refusal.
+    pub fn refused(topic: &str, partition: i32, error: ErrorCode, message: Option<String>) -> Self {
+        let topic = topic.to_owned();
+        ProduceResult {
+            topic,
+            partition,
+            error: error.code(),
+            base_offset: -1,
+            log_start_offset: -1,
+            message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FrameBuffer, RequestHeader};
+
+    #[test]
+    fn request_round_trip() {
+        let mut out = Vec::new();
+        encode_request(&mut out, 9, "orders", 3, -1, &[1, 2, 3]);
+        let mut buffer = FrameBuffer::new(1000);
+        buffer.space()[..out.len()].copy_from_slice(&out);
+        buffer.advance(out.len());
+        let frame = buffer.frame().unwrap().unwrap();
+        let mut cursor = Cursor::new(frame);
+        let header = RequestHeader::parse(&mut cursor).unwrap();
+        assert_eq!((header.served(), header.correlation_id), (Ok(ApiKey::Produce), 9));
+        let request = ProduceRequest::decode(&mut cursor, header.api_version).unwrap();
+        let p = request.partitions[0];
+        assert_eq!((p.topic, p.partition, p.records), ("orders", 3, Some(&[1u8, 2, 3][..])));
+        assert_eq!(&frame[p.records_at..p.records_at + 3], [1, 2, 3]);
+    }
+
+    #[test]
+    fn response_round_trip_in_every_version() {
+        let mut result = ProduceResult::refused("a", 1, ErrorCode::CorruptMessage, Some("bad".into()));
+        let ok = ProduceResult {
+            topic: "b".into(),
+            partition: 0,
+            error: 0,
+            base_offset: 7,
+            log_start_offset: 2,
+            message: None,
+        };
+        for version in 3..=12 {
+            let mut out = Vec::new();
+            out.put_i32(5);
+            out.put_no_tags(version >= 9);
+            let mut ok = ok.clone();
+            if version < 5 {
+                ok.log_start_offset = -1;
+            }
+            if version < 8 {
+                result.message = None;
+            } else {
+                result.message = Some("bad".into());
+            }
+            let results = vec![result.clone(), ok];
+            encode_response(&mut out, version, &results);
+            assert_eq!(decode_response(&out, version), Ok((5, results)), "version {version}");
+        }
+    }
+}

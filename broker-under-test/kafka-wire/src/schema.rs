@@ -1,0 +1,200 @@
+//! A table of request shapes, and a walk over them in front of the protocol crate.
+//!
+//! The crate reserves memory for as many array elements as the wire claims. [`check_request`] walks the body first and
+//! holds every length against the bytes that remain, so that only bodies that really carry their elements get through.
+
+use Type::{Array, Bool, I8, I16, I32, I64, NullableString, Str, Structs, Uuid};
+
+use crate::ApiKey;
+use crate::cursor::{Cursor, Result, WireError};
+
+/// Elements of all arrays of one control request together; Kafka's own tools stay far below.
+pub const ELEMENTS_MAX: usize = 100_000;
+
+#[derive(Clone, Copy)]
+enum Type {
+    Bool,
+    I8,
+    I16,
+    I32,
+    I64,
+    Uuid,
+    Str,
+    NullableString,
+    /// An array of primitives.
+    Array(&'static Type),
+    /// An array of structures.
+    Structs(&'static [Field]),
+}
+
+/// A field and the versions that carry it.
+struct Field(Type, i16, i16);
+
+const LATEST: i16 = i16::MAX;
+
+// Macros and not functions: only literals are promoted to `'static`.
+macro_rules! always {
+    ($ty:expr) => {
+        Field($ty, 0, LATEST)
+    };
+}
+macro_rules! from {
+    ($ty:expr, $version:literal) => {
+        Field($ty, $version, LATEST)
+    };
+}
+
+/// The bodies, field by field, from Kafka's message definitions (clients/src/main/resources/common/message).
+fn shape(key: ApiKey) -> Option<&'static [Field]> {
+    Some(match key {
+        // Their bodies are read by this crate itself.
+        ApiKey::Produce | ApiKey::Fetch => return None,
+        ApiKey::ListOffsets => &[
+            always!(I32),
+            from!(I8, 2),
+            always!(Structs(&[
+                always!(Str),
+                always!(Structs(&[always!(I32), from!(I32, 4), always!(I64)])),
+            ])),
+        ],
+        ApiKey::Metadata => &[
+            always!(Structs(&[from!(Uuid, 10), always!(NullableString)])),
+            from!(Bool, 4),
+            Field(Bool, 8, 10),
+            from!(Bool, 8),
+        ],
+        ApiKey::FindCoordinator => &[Field(Str, 0, 3), from!(I8, 1), from!(Array(&Str), 4)],
+        ApiKey::ApiVersions => &[from!(Str, 3), from!(Str, 3)],
+        ApiKey::CreateTopics => &[
+            always!(Structs(&[
+                always!(Str),
+                always!(I32),
+                always!(I16),
+                always!(Structs(&[always!(I32), always!(Array(&I32))])),
+                always!(Structs(&[always!(Str), always!(NullableString)])),
+            ])),
+            always!(I32),
+            always!(Bool),
+        ],
+        ApiKey::DeleteTopics => &[
+            from!(Structs(&[always!(NullableString), always!(Uuid)]), 6),
+            Field(Array(&Str), 0, 5),
+            always!(I32),
+        ],
+        ApiKey::DeleteRecords => &[
+            always!(Structs(&[
+                always!(Str),
+                always!(Structs(&[always!(I32), always!(I64)]))
+            ])),
+            always!(I32),
+        ],
+        ApiKey::InitProducerId => &[always!(NullableString), always!(I32), from!(I64, 3), from!(I16, 3)],
+        ApiKey::OffsetForLeaderEpoch => &[
+            from!(I32, 3),
+            always!(Structs(&[
+                always!(Str),
+                always!(Structs(&[always!(I32), always!(I32), always!(I32)])),
+            ])),
+        ],
+        ApiKey::DescribeConfigs => &[
+            always!(Structs(&[always!(I8), always!(Str), always!(Array(&Str))])),
+            always!(Bool),
+            from!(Bool, 3),
+        ],
+        ApiKey::DescribeCluster => &[always!(Bool), from!(I8, 1)],
+    })
+}
+
+/// Walks over the body of a control request and leaves the cursor at its end.
+///
+/// # Errors
+/// Whatever is truncated, negative, too many, not UTF-8, or left over; [`WireError::Unsupported`] for a version that
+/// is not served.
+pub fn check_request(cursor: &mut Cursor, key: ApiKey, version: i16) -> Result<()> {
+    let unsupported = WireError::Unsupported {
+        key: key.code(),
+        version,
+    };
+    let fields = shape(key).filter(|_| key.serves(version)).ok_or(unsupported)?;
+    let mut walk = Walk {
+        version,
+        flexible: key.is_flexible(version),
+        elements: 0,
+    };
+    walk.fields(cursor, fields)?;
+    cursor.finish()
+}
+
+struct Walk {
+    version: i16,
+    flexible: bool,
+    elements: usize,
+}
+
+impl Walk {
+    fn fields(&mut self, c: &mut Cursor, fields: &[Field]) -> Result<()> {
+        for Field(ty, min, max) in fields {
+            if (*min..=*max).contains(&self.version) {
+                self.value(c, ty)?;
+            }
+        }
+        if self.flexible {
+            c.skip_tagged_fields()?;
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, c: &mut Cursor, ty: &Type) -> Result<()> {
+        match ty {
+            Bool | I8 => c.take(1).map(drop),
+            I16 => c.take(2).map(drop),
+            I32 => c.take(4).map(drop),
+            I64 => c.take(8).map(drop),
+            Uuid => c.take(16).map(drop),
+            Str => c.string(self.flexible).map(drop),
+            NullableString => c.nullable_string(self.flexible).map(drop),
+            Array(element) => {
+                for _ in 0..self.count(c)? {
+                    self.value(c, element)?;
+                }
+                Ok(())
+            }
+            Structs(fields) => {
+                for _ in 0..self.count(c)? {
+                    self.fields(c, fields)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn count(&mut self, c: &mut Cursor) -> Result<usize> {
+        let at = c.position();
+        let count = c.array_len(self.flexible, 1)?.unwrap_or(0);
+        self.elements += count;
+        if self.elements > ELEMENTS_MAX {
+            return Err(WireError::TooManyElements {
+                at,
+                limit: ELEMENTS_MAX,
+            });
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_that_aborts_the_crate_is_refused() {
+        let mut cursor = Cursor::new(&[0x7f, 0xff, 0xff, 0xff]);
+        assert!(check_request(&mut cursor, ApiKey::Metadata, 1).is_err());
+    }
+
+    #[test]
+    fn null_topics_mean_all() {
+        assert!(check_request(&mut Cursor::new(&[0xff; 4]), ApiKey::Metadata, 1).is_ok());
+        assert!(check_request(&mut Cursor::new(&[0, 1, 0, 0, 0]), ApiKey::Metadata, 9).is_ok());
+    }
+}
