@@ -3,5 +3,7 @@
 //! Nothing here knows how a result is judged, what is broken meanwhile, or how anything is printed.
 
 pub mod definition;
+pub mod history;
 pub mod payload;
 pub mod plan;
+pub mod sequenced;
