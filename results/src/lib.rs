@@ -5,6 +5,11 @@
 //! HTML page. This crate never measures, never talks to a broker, and doesn't know how a figure was produced; so a run
 //! made last year on another machine is analysed in exactly the same way as one that has just ended.
 
+pub mod analysis;
+pub mod estimate;
+pub mod figures;
 pub mod reader;
 pub mod schema;
+pub mod verdict;
+pub mod wording;
 pub mod writer;

@@ -365,7 +365,13 @@ impl TextFile {
             path: self.path.clone(),
             line: first_line + error.line().saturating_sub(1),
             place: format!("character {}", error.column()),
-            reason: error.to_string(),
+            // The position is told above, counted from the top of the file.
+            reason: error
+                .to_string()
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             remedy: "mend it, or run the experiment again".to_owned(),
         }
     }

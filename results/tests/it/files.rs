@@ -167,50 +167,75 @@ fn the_manifest_is_replaced_whole() {
 
 #[test]
 fn errors_name_file_line_column_and_remedy() {
+    let mend = "mend or remove the line; see results/README.md for the columns";
+    let cases: [(&str, &[u8], String); 6] = [
+        (
+            file::TRIALS,
+            b"zero-copy,6,2,0,x,measured,a=b,t,m,MB/s,fast,\n",
+            format!("DIR/trials.csv, line 20, column value: \"fast\": invalid float literal; {mend}"),
+        ),
+        (
+            file::TRIALS,
+            b"zero-copy,6,2,0,x,bystander,a=b,t,m,MB/s,1,\n",
+            format!("DIR/trials.csv, line 20, column role: \"bystander\" is none of measured, control, limit; {mend}"),
+        ),
+        (
+            file::TRIALS,
+            b"zero-copy,6\n",
+            format!("DIR/trials.csv, line 20, column block: the line ends before this column; {mend}"),
+        ),
+        (
+            file::TRIALS,
+            b"zero-copy,6,2,0,x,measured,cold,t,m,MB/s,1,\n",
+            format!("DIR/trials.csv, line 20, column factors: \"cold\" is not of the form name=level; {mend}"),
+        ),
+        (
+            file::PLAN,
+            b"{\"trial\": \"six\"}\n",
+            "DIR/plan.jsonl, line 7, character 15: invalid type: string \"six\", expected u32; mend it, or run the \
+             experiment again"
+                .into(),
+        ),
+        (
+            file::LATENCY,
+            b"Tag=x,1.000,0.500,0.1,HISTFAAA\n",
+            "DIR/latency.hlog, line 9, column histogram: An i/o operation failed: failed to fill whole buffer; remove \
+             the line, its interval is lost"
+                .into(),
+        ),
+    ];
+    for (name, bytes, expected) in cases {
+        let (dir, _writer) = written();
+        append(dir.path(), name, bytes);
+        assert_eq!(error_of(dir.path()), expected);
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_run_says_so() {
     let empty = TempDir::new().unwrap();
-    insta::assert_snapshot!(error_of(empty.path()), @"DIR/manifest.json is missing: is this a run folder? `assay run` makes one under assay-runs/");
-
-    let (dir, _writer) = written();
-    append(
-        dir.path(),
-        file::TRIALS,
-        b"zero-copy,6,2,0,x,measured,a=b,t,m,MB/s,fast,\n",
+    assert_eq!(
+        error_of(empty.path()),
+        "DIR/manifest.json is missing: is this a run folder? `assay run` makes one under assay-runs/"
     );
-    insta::assert_snapshot!(error_of(dir.path()), @"");
+}
 
-    let (dir, _writer) = written();
-    append(
-        dir.path(),
-        file::TRIALS,
-        b"zero-copy,6,2,0,x,bystander,a=b,t,m,MB/s,1,\n",
-    );
-    insta::assert_snapshot!(error_of(dir.path()), @"");
-
-    let (dir, _writer) = written();
-    append(dir.path(), file::TRIALS, b"zero-copy,6\n");
-    insta::assert_snapshot!(error_of(dir.path()), @"");
-
-    let (dir, _writer) = written();
-    append(
-        dir.path(),
-        file::TRIALS,
-        b"zero-copy,6,2,0,x,measured,cold,t,m,MB/s,1,\n",
-    );
-    insta::assert_snapshot!(error_of(dir.path()), @"");
-
+#[test]
+fn a_header_without_a_column_names_it() {
     let (dir, _writer) = written();
     fs::write(dir.path().join(file::TRIALS), "experiment,trial\nzero-copy,1\n").unwrap();
-    insta::assert_snapshot!(error_of(dir.path()), @"");
+    assert_eq!(
+        error_of(dir.path()),
+        "DIR/trials.csv, line 1, column block: the header lacks this column; see results/README.md"
+    );
+}
 
-    let (dir, _writer) = written();
-    append(dir.path(), file::PLAN, b"{\"trial\": \"six\"}\n");
-    insta::assert_snapshot!(error_of(dir.path()), @"");
-
-    let (dir, _writer) = written();
-    append(dir.path(), file::LATENCY, b"Tag=x,1.000,0.500,0.1,HISTFAAA\n");
-    insta::assert_snapshot!(error_of(dir.path()), @"");
-
+#[test]
+fn a_newer_schema_is_refused() {
     let (dir, _writer) = written();
     fs::write(dir.path().join(file::MANIFEST), "{\n  \"schema_version\": 99\n}").unwrap();
-    insta::assert_snapshot!(error_of(dir.path()), @"");
+    assert_eq!(
+        error_of(dir.path()),
+        "DIR/manifest.json has schema version 99, this program reads up to 1: use a newer assay"
+    );
 }

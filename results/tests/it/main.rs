@@ -1,4 +1,11 @@
 //! The crate from outside: run folders are written with the writer, read back, analysed and rendered.
 
+// Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
+#[cfg(test)]
 mod files;
+#[cfg(test)]
+mod judged;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod synthetic;

@@ -1,0 +1,330 @@
+//! Verdicts in plain English: one reason per claim, and the crossover of a CONDITIONAL one.
+//!
+//! It words what was decided elsewhere and decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::analysis::{Cell, CellAnalysis, CellFinding};
+use crate::estimate::RatioEstimate;
+use crate::figures;
+use crate::schema::{Better, ClaimCard, ExperimentCard};
+use crate::verdict::Verdict;
+
+/// What a reason is made from.
+pub(crate) struct Context<'a> {
+    pub card: &'a ExperimentCard,
+    pub cells: &'a [CellAnalysis],
+    pub claim: &'a ClaimCard,
+    pub findings: &'a [CellFinding],
+    /// The A/A spread as a log ratio, 0 when unknown.
+    pub spread: f64,
+}
+
+/// Why the verdict is what it is, in one to three sentences.
+pub(crate) fn reason(context: &Context<'_>, verdict: Verdict, invalid: Option<&str>) -> String {
+    if let Some(invalid) = invalid {
+        return format!("Nothing can be said: {invalid}.");
+    }
+    if context.findings.is_empty() {
+        return "No cell of this run measures it.".to_owned();
+    }
+    let mut sentences = vec![outcome(context, verdict)];
+    match context.claim {
+        ClaimCard::Faster { level, metric, .. } | ClaimCard::AtLeast { level, metric, .. } => {
+            sentences.extend(ratio_sentence(context, level, metric));
+        }
+        ClaimCard::Counts { metric, .. } => sentences.extend(count_sentence(context, metric)),
+    }
+    sentences.join(" ")
+}
+
+fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
+    let total = context.findings.len();
+    let cells = |count: usize| match (count, total) {
+        (_, 1) => "in the one cell measured".to_owned(),
+        (count, total) if count == total => format!("in all {total} cells"),
+        (count, total) => format!("in {count} of {total} cells"),
+    };
+    let count = |wanted: Verdict| verdicts(context).filter(|verdict| *verdict == wanted).count();
+    match verdict {
+        Verdict::Confirmed => format!("Confirmed {}.", cells(total)),
+        Verdict::Conditional => {
+            format!(
+                "Confirmed {}: {}.",
+                cells(count(Verdict::Confirmed)),
+                crossover(context.card, context.findings)
+            )
+        }
+        Verdict::Refuted => match count(Verdict::Equivalent) {
+            0 => format!("Refuted {}.", cells(total)),
+            same => format!(
+                "Refuted {}, and {} there is no difference beyond {}.",
+                cells(count(Verdict::Refuted)),
+                cells(same),
+                figures::per_cent(context.card.margin)
+            ),
+        },
+        Verdict::Equivalent => {
+            format!(
+                "No difference beyond {} {}.",
+                figures::per_cent(context.card.margin),
+                cells(total)
+            )
+        }
+        Verdict::Inconclusive => {
+            let noisy = context.findings.iter().any(|finding| finding.judgement.below_noise);
+            let why = if noisy {
+                format!(
+                    "the effect is smaller than what two equal arms differ by ({})",
+                    figures::per_cent(context.spread.exp_m1())
+                )
+            } else {
+                "the interval is too wide, so more blocks are needed".to_owned()
+            };
+            format!("Not decided {}: {why}.", cells(count(Verdict::Inconclusive)))
+        }
+        Verdict::Invalid => {
+            let places: BTreeSet<String> = context
+                .findings
+                .iter()
+                .filter(|finding| finding.judgement.verdict == Verdict::Invalid)
+                .map(|finding| figures::cell(context.card, &finding.cell))
+                .collect();
+            let places: Vec<String> = places.into_iter().collect();
+            format!(
+                "An arm failed its ledger check at {}, so nothing is claimed.",
+                places.join(" and at ")
+            )
+        }
+    }
+}
+
+fn verdicts<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Verdict> + 'a {
+    context.findings.iter().map(|finding| finding.judgement.verdict)
+}
+
+/// "sendfile reaches 1.90x (1.71–2.10) the throughput of read-write at 1 MiB, discard, hot."
+fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<String> {
+    let card = context.card;
+    let mut found: Vec<(&Cell, &RatioEstimate)> = context
+        .cells
+        .iter()
+        .filter_map(|cell| Some((&cell.cell, cell.arm(level)?.metrics.get(metric)?.to_baseline.as_ref()?)))
+        .collect();
+    found.sort_by(|left, right| left.1.ratio().total_cmp(&right.1.ratio()));
+    let metric = card.metric(metric)?;
+    let verb = if metric.better == Better::Lower {
+        "takes"
+    } else {
+        "reaches"
+    };
+    let place = |(cell, estimate): &(&Cell, &RatioEstimate)| {
+        let place = if cell.levels.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", figures::cell(card, cell))
+        };
+        (figures::ratio_with_interval(estimate), place)
+    };
+    let baseline = &card.baseline;
+    let label = &metric.label;
+    match found.as_slice() {
+        [] => None,
+        [only] => {
+            let (ratio, place) = place(only);
+            Some(format!("{level} {verb} {ratio} the {label} of {baseline}{place}."))
+        }
+        [first, .., last] => {
+            let ((low, low_place), (high, high_place)) = (place(first), place(last));
+            Some(format!(
+                "{level} {verb} between {low}{low_place} and {high}{high_place} the {label} of {baseline}."
+            ))
+        }
+    }
+}
+
+/// "Expected 4 for read-write and 2 for sendfile; found 4 for read-write, 2 to 34 for sendfile."
+fn count_sentence(context: &Context<'_>, metric: &str) -> Option<String> {
+    let ClaimCard::Counts { expected, .. } = context.claim else {
+        return None;
+    };
+    let said: Vec<String> = expected
+        .iter()
+        .map(|(level, count)| format!("{} for {level}", figures::three_digits(*count)))
+        .collect();
+    let mut found: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for arm in context
+        .cells
+        .iter()
+        .flat_map(|cell| &cell.arms)
+        .filter(|arm| expected.contains_key(&arm.level))
+    {
+        if let Some(measured) = arm.metrics.get(metric) {
+            let mean = measured.summary.mean;
+            let range = found.entry(&arm.level).or_insert((mean, mean));
+            *range = (range.0.min(mean), range.1.max(mean));
+        }
+    }
+    let found: Vec<String> = found
+        .into_iter()
+        .map(|(level, (low, high))| {
+            let (low, high) = (figures::three_digits(low), figures::three_digits(high));
+            if low == high {
+                format!("{low} for {level}")
+            } else {
+                format!("{low} to {high} for {level}")
+            }
+        })
+        .collect();
+    let found = if found.is_empty() {
+        "nothing".to_owned()
+    } else {
+        found.join(", ")
+    };
+    Some(format!("Claimed: {}. Found: {found}.", said.join(", ")))
+}
+
+/// Where a claim holds and where it doesn't: "from 64 KiB on when receiver=discard (below:
+/// equivalent); not when receiver=copy (refuted)".
+pub fn crossover(card: &ExperimentCard, findings: &[CellFinding]) -> String {
+    let axis = size_axis(card, findings);
+    let levels: BTreeSet<&str> = findings.iter().map(|finding| finding.level.as_str()).collect();
+    // A group is what remains of a cell without its size, plus the level when the claim speaks of several.
+    let mut groups: BTreeMap<Conditions, Vec<&CellFinding>> = BTreeMap::new();
+    for finding in findings {
+        let mut key: Conditions = finding
+            .cell
+            .levels
+            .iter()
+            .filter(|(name, _)| Some(name.as_str()) != axis.as_deref())
+            .cloned()
+            .collect();
+        if levels.len() > 1 {
+            key.push((card.treatment.clone(), finding.level.clone()));
+        }
+        groups.entry(key).or_default().push(finding);
+    }
+    let mut phrases: Vec<(Conditions, Phrase)> = groups
+        .into_iter()
+        .map(|(key, members)| (key, along_axis(card, axis.as_deref(), &members)))
+        .collect();
+    drop_idle_factors(&mut phrases);
+    // What holds comes first, what doesn't after it.
+    phrases.sort_by_key(|(_, phrase)| phrase.head == "not");
+    let parts: Vec<String> = phrases
+        .into_iter()
+        .map(|(key, Phrase { head, tail })| {
+            let conditions: Vec<String> = key
+                .iter()
+                .map(|(factor, level)| format!("{factor}={}", figures::level(card, factor, level)))
+                .collect();
+            if conditions.is_empty() {
+                format!("{head}{tail}")
+            } else {
+                format!("{head} when {}{tail}", conditions.join(" and "))
+            }
+        })
+        .collect();
+    parts.join("; ")
+}
+
+/// The factor along which a crossover is looked for: the sizes, when more than one was measured.
+fn size_axis(card: &ExperimentCard, findings: &[CellFinding]) -> Option<String> {
+    let sizes = |name: &str| {
+        findings
+            .iter()
+            .filter_map(|finding| finding.cell.level(name))
+            .collect::<BTreeSet<_>>()
+    };
+    card.factors
+        .iter()
+        .filter(|factor| factor.name != card.treatment && factor.unit == "bytes")
+        .map(|factor| (sizes(&factor.name).len(), &factor.name))
+        .filter(|(count, _)| *count > 1)
+        .max_by_key(|(count, _)| *count)
+        .map(|(_, name)| name.clone())
+}
+
+/// The outcome of one group along the sizes.
+fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding]) -> Phrase {
+    let confirmed: Vec<bool> = members
+        .iter()
+        .map(|member| member.judgement.verdict == Verdict::Confirmed)
+        .collect();
+    let others: BTreeSet<Verdict> = members
+        .iter()
+        .map(|member| member.judgement.verdict)
+        .filter(|verdict| *verdict != Verdict::Confirmed)
+        .collect();
+    let others: Vec<String> = others
+        .into_iter()
+        .map(|verdict| verdict.as_str().to_lowercase())
+        .collect();
+    let others = others.join(" or ");
+    let size = |index: usize| {
+        let level = axis.and_then(|axis| members[index].cell.level(axis).map(|level| (axis, level)));
+        level.map_or_else(|| "here".to_owned(), |(axis, level)| figures::level(card, axis, level))
+    };
+    let first = confirmed.iter().position(|holds| *holds);
+    let last = confirmed.iter().rposition(|holds| *holds);
+    let (Some(first), Some(last)) = (first, last) else {
+        return Phrase::new("not", format!(" ({others})"));
+    };
+    let end = members.len() - 1;
+    if !confirmed[first..=last].iter().all(|holds| *holds) {
+        let holds: Vec<String> = (0..members.len()).filter(|index| confirmed[*index]).map(size).collect();
+        return Phrase::new(format!("at {}", holds.join(", ")), format!(" (elsewhere: {others})"));
+    }
+    match (first, last) {
+        (0, last) if last == end => match (axis, members.len()) {
+            (Some(_), 1) => Phrase::new(format!("at {}", size(0)), ""),
+            (Some(_), _) => Phrase::new("at every size", ""),
+            (None, _) => Phrase::new("yes", ""),
+        },
+        (first, last) if last == end => Phrase::new(format!("from {} on", size(first)), format!(" (below: {others})")),
+        (0, last) => Phrase::new(format!("up to {}", size(last)), format!(" (above: {others})")),
+        (first, last) => Phrase::new(
+            format!("from {} to {}", size(first), size(last)),
+            format!(" (elsewhere: {others})"),
+        ),
+    }
+}
+
+/// Leaves out every factor that makes no difference to the phrases, and joins the groups that then agree.
+fn drop_idle_factors(phrases: &mut Vec<(Conditions, Phrase)>) {
+    let factors: Vec<String> = phrases.first().map_or_else(Vec::new, |(key, _)| {
+        key.iter().map(|(factor, _)| factor.clone()).collect()
+    });
+    for factor in factors {
+        let mut joined: BTreeMap<Conditions, BTreeSet<Phrase>> = BTreeMap::new();
+        for (key, phrase) in phrases.iter() {
+            let rest = key.iter().filter(|(name, _)| *name != factor).cloned().collect();
+            joined.entry(rest).or_default().insert(phrase.clone());
+        }
+        if joined.values().all(|phrases| phrases.len() == 1) {
+            *phrases = joined
+                .into_iter()
+                .filter_map(|(key, phrases)| Some((key, phrases.into_iter().next()?)))
+                .collect();
+        }
+    }
+}
+
+/// (factor, level) pairs under which a phrase holds.
+type Conditions = Vec<(String, String)>;
+
+/// An outcome along the sizes: what comes before the conditions and what after them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Phrase {
+    head: String,
+    tail: String,
+}
+
+impl Phrase {
+    fn new(head: impl Into<String>, tail: impl Into<String>) -> Self {
+        Self {
+            head: head.into(),
+            tail: tail.into(),
+        }
+    }
+}
