@@ -143,12 +143,17 @@ pub enum Event {
         /// One past the last offset of the log (the high watermark).
         next_offset: i64,
     },
-    /// A fault was injected.
+    /// A fault is about to be injected.
     FaultBegin {
         /// Number of the fault, from 1.
         fault: u32,
-        /// What it was.
+        /// What it is.
         kind: FaultKind,
+    },
+    /// What was seen of a fault after it was injected.
+    FaultBit {
+        /// Number of the fault, from 1.
+        fault: u32,
         /// How often it was seen to bite; 0 means no evidence.
         evidence: u32,
     },
@@ -262,8 +267,11 @@ impl Stamped {
             Event::ReadEnd { partition, next_offset } => {
                 (10, Flat { partition, offset: next_offset, ..Flat::default() })
             }
-            Event::FaultBegin { fault, kind: FaultKind::Kill, evidence } => {
-                (11, Flat { sequence: u64::from(fault), detail: 1, count: evidence, ..Flat::default() })
+            Event::FaultBegin { fault, kind: FaultKind::Kill } => {
+                (11, Flat { sequence: u64::from(fault), detail: 1, ..Flat::default() })
+            }
+            Event::FaultBit { fault, evidence } => {
+                (13, Flat { sequence: u64::from(fault), count: evidence, ..Flat::default() })
             }
             Event::FaultEnd { fault, healing } => {
                 let detail = match healing {
@@ -322,9 +330,10 @@ impl Stamped {
             (8, _) => Event::Torn(flat.offsets()),
             (9, _) => Event::ReadBegin { partition: flat.partition, offset: flat.offset },
             (10, _) => Event::ReadEnd { partition: flat.partition, next_offset: flat.offset },
-            (11, 1) => Event::FaultBegin { fault: fault()?, kind: FaultKind::Kill, evidence: flat.count },
+            (11, 1) => Event::FaultBegin { fault: fault()?, kind: FaultKind::Kill },
             (12, 1) => Event::FaultEnd { fault: fault()?, healing: Healing::Recovered },
             (12, 2) => Event::FaultEnd { fault: fault()?, healing: Healing::DidNotStart },
+            (13, _) => Event::FaultBit { fault: fault()?, evidence: flat.count },
             _ => return Err("an unknown kind of event"),
         };
         Ok(Self { at_ns: flat.at_ns, event })
@@ -536,7 +545,8 @@ mod tests {
             Event::Torn(OffsetRun { partition: 1, base_offset: 10, count: 5 }),
             Event::ReadBegin { partition: 1, offset: 0 },
             Event::ReadEnd { partition: 1, next_offset: 15 },
-            Event::FaultBegin { fault: 2, kind: FaultKind::Kill, evidence: 1 },
+            Event::FaultBegin { fault: 2, kind: FaultKind::Kill },
+            Event::FaultBit { fault: 2, evidence: 1 },
             Event::FaultEnd { fault: 2, healing: Healing::Recovered },
             Event::FaultEnd { fault: 3, healing: Healing::DidNotStart },
         ]
