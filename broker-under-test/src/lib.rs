@@ -1,1 +1,42 @@
-//! Placeholder while the workspace is laid out.
+//! The bundled broker: one that any Kafka client can use, and a laboratory with a switch for every design decision
+//! under test.
+//!
+//! Try it: `cargo run --release -- broker --port 9092 --data-dir data`, then `kcat -b 127.0.0.1:9092 -L`.
+//!
+//! A request goes `server` -> `connection` -> `handlers` -> `topics` and `log`; a fetch response goes out by
+//! `fetch_path`. Nothing in here knows of experiments, schedules of faults or statistics.
+
+pub mod broker;
+mod checkpoint;
+pub mod config;
+mod connection;
+pub mod control;
+pub mod counters;
+pub mod fetch_path;
+mod handlers;
+pub mod log;
+pub mod planted;
+pub mod server;
+pub mod topics;
+
+pub use config::{Config, ConfigError, FetchPath};
+pub use control::ControlClient;
+pub use planted::PlantedBug;
+pub use server::{Server, ServerError};
+
+/// Runs a broker until SIGTERM or SIGINT, then stops it gracefully.
+pub fn run(config: Config, planted: Option<PlantedBug>) -> Result<(), ServerError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before the start, so that a signal during recovery is not the default action.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(config, planted)?;
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        server.stop()
+    })
+}

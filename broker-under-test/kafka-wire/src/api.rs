@@ -123,8 +123,8 @@ numbered! {
         CoordinatorNotAvailable = 15, InvalidTopicException = 17, RecordListTooLarge = 18, InvalidRequiredAcks = 21,
         ClusterAuthorizationFailed = 31, UnsupportedVersion = 35, TopicAlreadyExists = 36, InvalidPartitions = 37,
         InvalidReplicationFactor = 38, InvalidReplicaAssignment = 39, InvalidConfig = 40, InvalidRequest = 42,
-        UnsupportedForMessageFormat = 43, PolicyViolation = 44, TransactionalIdAuthorizationFailed = 53,
-        KafkaStorageError = 56, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
+        UnsupportedForMessageFormat = 43, PolicyViolation = 44, InvalidTxnState = 48, TransactionalIdAuthorizationFailed = 53,
+        KafkaStorageError = 56, FetchSessionIdNotFound = 70, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
         InvalidRecord = 87, UnknownTopicId = 100, InconsistentTopicId = 103,
     }
 }

@@ -1,0 +1,157 @@
+//! What the handlers share: settings, topics, counters, identity.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::fcntl::{Flock, FlockArg};
+use uuid::Uuid;
+
+use crate::checkpoint;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::log::{LogError, io};
+use crate::planted::PlantedBug;
+use crate::topics::Topics;
+
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const META: &str = "meta.properties";
+const PRODUCER_IDS: &str = "producer-ids";
+/// Producer ids that one write of the file reserves; those of a block that a crash cut short are never used.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// The state of a broker while it runs.
+#[derive(Debug)]
+pub struct Broker {
+    /// Effective settings.
+    pub config: Arc<Config>,
+    /// Topics and their logs.
+    pub topics: Topics,
+    /// What the broker counts of itself.
+    pub counters: Arc<Counters>,
+    /// Stays with the data folder.
+    pub cluster_id: String,
+    /// Where clients reach this broker; the port is the real one, also when 0 was asked for.
+    pub port: u16,
+    /// A defect that was asked for, to test whoever tests the broker.
+    pub planted: Option<PlantedBug>,
+    stopping: AtomicBool,
+    producer_ids: Mutex<ProducerIds>,
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+#[derive(Debug)]
+struct ProducerIds {
+    next: i64,
+    reserved_below: i64,
+}
+
+impl Broker {
+    /// Locks the data folder, opens every log and repairs what a crash left.
+    ///
+    /// # Errors
+    /// The file system's; a folder that another broker uses.
+    pub fn open(config: Config, port: u16, planted: Option<PlantedBug>) -> Result<Self, LogError> {
+        let config = Arc::new(config);
+        let dir = config.data_dir();
+        std::fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        let lock_path = dir.join(".lock");
+        let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+            let source = match errno {
+                nix::Error::EWOULDBLOCK => std::io::Error::other("another broker uses this data folder"),
+                other => other.into(),
+            };
+            io("lock", &lock_path)(source)
+        })?;
+        let marker = dir.join(CLEAN_SHUTDOWN);
+        let clean = match std::fs::remove_file(&marker) {
+            Ok(()) => true,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => return Err(io("remove", marker)(e)),
+        };
+        let counters = Arc::new(Counters::default());
+        let cluster_id = cluster_id(&dir, config.text("node.id"))?;
+        let topics = Topics::open(&dir, config.clone(), counters.clone(), clean)?;
+        let partitions: usize = topics.all().iter().map(|t| t.partitions.len()).sum();
+        tracing::info!(folder = %dir.display(), clean, partitions, "opened");
+        let next = read_producer_ids(&dir)?;
+        Ok(Broker {
+            config,
+            topics,
+            counters,
+            cluster_id,
+            port,
+            planted,
+            stopping: AtomicBool::new(false),
+            producer_ids: Mutex::new(ProducerIds {
+                next,
+                reserved_below: next,
+            }),
+            dir,
+            _lock: lock,
+        })
+    }
+
+    /// A producer id that was never given out by this data folder.
+    pub fn next_producer_id(&self) -> Result<i64, LogError> {
+        let mut ids = self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.next == ids.reserved_below {
+            let reserved_below = ids.next + PRODUCER_ID_BLOCK;
+            checkpoint::replace(&self.dir.join(PRODUCER_IDS), format!("{reserved_below}\n").as_bytes())?;
+            ids.reserved_below = reserved_below;
+        }
+        ids.next += 1;
+        Ok(ids.next - 1)
+    }
+
+    /// Whether the broker is going down; long polls end then.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Asks long polls to end.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Flushes everything and leaves the marker that lets the next start skip recovery.
+    pub fn close_cleanly(&self) -> Result<(), LogError> {
+        self.topics.flush()?;
+        checkpoint::replace(&self.dir.join(CLEAN_SHUTDOWN), b"{\"version\":0}\n")
+    }
+}
+
+fn read_producer_ids(dir: &Path) -> Result<i64, LogError> {
+    let path = dir.join(PRODUCER_IDS);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| {
+            io("read", path)(std::io::Error::other(
+                "expected one integer; ids must never repeat, so it is not guessed",
+            ))
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(io("read", path)(e)),
+    }
+}
+
+/// The cluster id in `meta.properties`, made on the first start.
+fn cluster_id(dir: &Path, node_id: &str) -> Result<String, LogError> {
+    let path = dir.join(META);
+    let mut text = String::new();
+    match File::open(&path).and_then(|mut file| file.read_to_string(&mut text)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let id = Uuid::new_v4().simple().to_string();
+            text = format!("version=1\nnode.id={node_id}\ncluster.id={}\n", &id[..22]);
+            checkpoint::replace(&path, text.as_bytes())?;
+        }
+        Err(e) => return Err(io("read", path)(e)),
+    }
+    let id = text.lines().find_map(|l| l.strip_prefix("cluster.id="));
+    id.map(str::to_owned)
+        .ok_or_else(|| io("read", path)(std::io::Error::other("there is no line cluster.id=…")))
+}

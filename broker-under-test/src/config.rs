@@ -1,0 +1,444 @@
+//! The broker's settings: Kafka's property names where Kafka has one, one table for parsing, help and DescribeConfigs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How the bytes of a fetch response get from the log file to the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FetchPath {
+    /// sendfile(2): the socket takes references to pages of the page cache.
+    Sendfile,
+    /// A shared mapping of the segment, written with send(2).
+    Mmap,
+    /// splice(2) through a pipe.
+    Splice,
+    /// preadv(2) into several buffers, then one writev(2) with the header.
+    Vectored,
+    /// pread(2) into one buffer and send(2), again and again: the buffered way.
+    ReadWrite,
+}
+
+impl FetchPath {
+    /// All paths with their names in `fetch.path`.
+    pub const ALL: [(FetchPath, &'static str); 5] = [
+        (FetchPath::Sendfile, "sendfile"),
+        (FetchPath::Mmap, "mmap"),
+        (FetchPath::Splice, "splice"),
+        (FetchPath::Vectored, "vectored"),
+        (FetchPath::ReadWrite, "read-write"),
+    ];
+}
+
+impl fmt::Display for FetchPath {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(
+            Self::ALL
+                .iter()
+                .find(|(path, _)| path == self)
+                .map_or("?", |(_, name)| name),
+        )
+    }
+}
+
+impl FromStr for FetchPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(|(_, name)| name).join(", ");
+        let found = Self::ALL.iter().find(|(_, name)| *name == text);
+        found
+            .map(|(path, _)| *path)
+            .ok_or_else(|| format!("expected one of {}", names()))
+    }
+}
+
+/// What a setting accepts.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// `true` or `false`.
+    Bool,
+    /// An integer in a closed range.
+    Int(i64, i64),
+    /// `PLAINTEXT://ip:port`.
+    Listener,
+    /// A folder.
+    Dir,
+    /// A [`FetchPath`].
+    FetchPath,
+}
+
+/// One row of the table of settings.
+#[derive(Debug)]
+pub struct Setting {
+    /// Kafka's name where it has one.
+    pub name: &'static str,
+    /// What it accepts.
+    pub kind: Kind,
+    /// In text form; empty when it must be given.
+    pub default: &'static str,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+const fn setting(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting {
+        name,
+        kind,
+        default,
+        doc,
+    }
+}
+
+const I32: i64 = i32::MAX as i64;
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    setting("node.id", Kind::Int(0, I32), "1", "The broker's id in metadata."),
+    setting(
+        "listeners",
+        Kind::Listener,
+        "PLAINTEXT://127.0.0.1:9092",
+        "Where to listen; also what is advertised.",
+    ),
+    setting("log.dirs", Kind::Dir, "", "The one data folder."),
+    setting(
+        "num.partitions",
+        Kind::Int(1, 100_000),
+        "1",
+        "Partitions of a topic that does not say how many.",
+    ),
+    setting(
+        "auto.create.topics.enable",
+        Kind::Bool,
+        "true",
+        "Create a topic when a client asks for its metadata.",
+    ),
+    setting("delete.topic.enable", Kind::Bool, "true", "Whether DeleteTopics works."),
+    setting(
+        "log.segment.bytes",
+        Kind::Int(1024, I32),
+        "1073741824",
+        "A segment is rolled before it grows beyond this.",
+    ),
+    setting(
+        "log.index.interval.bytes",
+        Kind::Int(0, I32),
+        "4096",
+        "Log bytes between two entries of the offset index.",
+    ),
+    setting(
+        "message.max.bytes",
+        Kind::Int(61, I32),
+        "1048588",
+        "The largest record batch that is accepted.",
+    ),
+    setting(
+        "socket.request.max.bytes",
+        Kind::Int(1024, I32),
+        "104857600",
+        "The largest request.",
+    ),
+    setting(
+        "socket.send.buffer.bytes",
+        Kind::Int(-1, I32),
+        "102400",
+        "SO_SNDBUF of connections; -1 is the kernel's own tuning.",
+    ),
+    setting(
+        "socket.receive.buffer.bytes",
+        Kind::Int(-1, I32),
+        "102400",
+        "SO_RCVBUF of connections; -1 is the kernel's own tuning.",
+    ),
+    setting(
+        "max.connections",
+        Kind::Int(1, 100_000),
+        "1000",
+        "Connections beyond this are closed at once.",
+    ),
+    setting(
+        "connections.max.idle.ms",
+        Kind::Int(1000, I32),
+        "600000",
+        "A connection without a request for this long is closed.",
+    ),
+    setting(
+        "request.read.timeout.ms",
+        Kind::Int(100, I32),
+        "30000",
+        "A request that has begun must be complete after this long; a response must make progress within it. Not a Kafka setting.",
+    ),
+    setting(
+        "fetch.max.bytes",
+        Kind::Int(1024, I32),
+        "57671680",
+        "The most record bytes in one fetch response, whatever the client asks.",
+    ),
+    setting(
+        "fetch.path",
+        Kind::FetchPath,
+        "sendfile",
+        "How records get from the log to the socket: sendfile, mmap, splice, vectored, read-write. Not a Kafka setting.",
+    ),
+    setting(
+        "fetch.buffer.bytes",
+        Kind::Int(4096, 64 << 20),
+        "65536",
+        "The user-space buffer of the paths that copy. Not a Kafka setting.",
+    ),
+    setting(
+        "fetch.pipe.bytes",
+        Kind::Int(4096, 64 << 20),
+        "1048576",
+        "The pipe of the splice path. Not a Kafka setting.",
+    ),
+    setting(
+        "max.partitions",
+        Kind::Int(1, 1_000_000),
+        "20000",
+        "Partitions of all topics together. Not a Kafka setting.",
+    ),
+];
+
+/// A setting that can't be used, with the place it came from.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No such setting.
+    #[error("{place}: there is no setting '{name}'{hint}")]
+    Unknown {
+        /// File and line, or the flag.
+        place: String,
+        /// As given.
+        name: String,
+        /// A similar name, or where to look.
+        hint: String,
+    },
+    /// A value out of range or of another type.
+    #[error("{place}: {name} = {value}: {problem}")]
+    Invalid {
+        /// File and line, or the flag.
+        place: String,
+        /// The setting.
+        name: String,
+        /// As given.
+        value: String,
+        /// What is expected.
+        problem: String,
+    },
+    /// A line that is no `key=value`.
+    #[error("{place}: expected key=value, found '{text}'")]
+    NotAPair {
+        /// File and line, or the flag.
+        place: String,
+        /// As given.
+        text: String,
+    },
+    /// The file can't be read.
+    #[error("can't read the configuration file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A setting without a default was not given.
+    #[error("{name} is not set: give {remedy}")]
+    Missing {
+        /// The setting.
+        name: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+/// The effective settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            values: SETTINGS.iter().map(|s| (s.name, s.default.to_owned())).collect(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file in Kafka's properties format over what is set already.
+    pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with(['#', '!']) {
+                self.set_pair(line, &format!("{}:{}", path.display(), index + 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets one `key=value`; `place` is named in errors.
+    pub fn set_pair(&mut self, pair: &str, place: &str) -> Result<(), ConfigError> {
+        match pair.split_once('=') {
+            Some((name, value)) => self.set(name.trim(), value.trim(), place),
+            None => Err(ConfigError::NotAPair {
+                place: place.to_owned(),
+                text: pair.to_owned(),
+            }),
+        }
+    }
+
+    /// Sets one value; `place` is named in errors.
+    pub fn set(&mut self, name: &str, value: &str, place: &str) -> Result<(), ConfigError> {
+        let Some(setting) = SETTINGS.iter().find(|s| s.name == name) else {
+            let known = SETTINGS.iter().find(|s| s.name.contains(name) || name.contains(s.name));
+            let hint = known.map_or("; see `assay broker --help` for all".to_owned(), |s| {
+                format!("; did you mean {}?", s.name)
+            });
+            return Err(ConfigError::Unknown {
+                place: place.to_owned(),
+                name: name.to_owned(),
+                hint,
+            });
+        };
+        check(setting.kind, value).map_err(|problem| ConfigError::Invalid {
+            place: place.to_owned(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+            problem,
+        })?;
+        self.values.insert(setting.name, value.to_owned());
+        Ok(())
+    }
+
+    /// Fails when a setting without a default is missing.
+    pub fn complete(self) -> Result<Self, ConfigError> {
+        if self.text("log.dirs").is_empty() {
+            return Err(ConfigError::Missing {
+                name: "log.dirs",
+                remedy: "--data-dir FOLDER",
+            });
+        }
+        Ok(self)
+    }
+
+    /// The text of a setting of the table.
+    pub fn text(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+
+    /// An integer setting.
+    pub fn int(&self, name: &str) -> i64 {
+        self.text(name).parse().expect("checked when it was set")
+    }
+
+    /// An integer setting that is not negative, as a size.
+    pub fn size(&self, name: &str) -> usize {
+        usize::try_from(self.int(name)).unwrap_or(0)
+    }
+
+    /// A boolean setting.
+    pub fn bool(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    /// The address to listen on.
+    pub fn listener(&self) -> SocketAddr {
+        parse_listener(self.text("listeners")).expect("checked when it was set")
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.text("log.dirs"))
+    }
+
+    /// The path of fetch responses.
+    pub fn fetch_path(&self) -> FetchPath {
+        self.text("fetch.path").parse().expect("checked when it was set")
+    }
+
+    /// Every setting and its effective value, in the order of the table.
+    pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, &str)> {
+        SETTINGS.iter().map(|s| (s, self.text(s.name)))
+    }
+}
+
+fn parse_listener(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .strip_prefix("PLAINTEXT://")
+        .ok_or("expected PLAINTEXT://ip:port, TLS is not served")?;
+    address
+        .parse()
+        .map_err(|_| format!("'{address}' is no ip:port (names are not looked up)"))
+}
+
+fn check(kind: Kind, value: &str) -> Result<(), String> {
+    match kind {
+        Kind::Bool => matches!(value, "true" | "false")
+            .then_some(())
+            .ok_or("expected true or false".into()),
+        Kind::Int(min, max) => match value.parse::<i64>() {
+            Ok(n) if (min..=max).contains(&n) => Ok(()),
+            _ => Err(format!("expected an integer from {min} to {max}")),
+        },
+        Kind::Listener => parse_listener(value).map(drop),
+        Kind::Dir if value.is_empty() => Err("expected a folder".into()),
+        Kind::Dir if value.contains(',') => Err("one folder only; several log folders are not supported".into()),
+        Kind::Dir => Ok(()),
+        Kind::FetchPath => value.parse::<FetchPath>().map(drop),
+    }
+}
+
+/// The table of settings for `--help`.
+pub fn help() -> String {
+    let rows = SETTINGS.iter().map(|s| {
+        let default = if s.default.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", s.default)
+        };
+        format!("  {}{default}\n      {}\n", s.name, s.doc)
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        for s in SETTINGS.iter().filter(|s| !s.default.is_empty()) {
+            assert_eq!(check(s.kind, s.default), Ok(()), "{}", s.name);
+        }
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let mut config = Config::default();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        for (line, expected) in [
+            ("segment.bytes=1", "did you mean log.segment.bytes"),
+            ("num.partitions=0", "expected an integer from 1"),
+            ("fetch.path=teleport", "expected one of sendfile, mmap"),
+            ("listeners=SSL://127.0.0.1:1", "TLS is not served"),
+            ("nonsense", "expected key=value"),
+        ] {
+            std::fs::write(&file, format!("# a comment\n\n{line}\n")).unwrap();
+            let message = config.read_file(&file).unwrap_err().to_string();
+            assert!(
+                message.contains("server.properties:3") && message.contains(expected),
+                "{message}"
+            );
+        }
+        assert!(config.complete().is_err());
+    }
+}

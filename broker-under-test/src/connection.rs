@@ -1,0 +1,128 @@
+//! One connection: one thread, one blocking socket, requests answered in order.
+//!
+//! A thread and not a task: a cache miss in sendfile or in a mapping blocks whoever runs it, and a fixed sequence of
+//! blocking calls can be counted exactly. What waits for other things than the socket (the listener, signals, the
+//! control socket) runs on tokio.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_wire::{Cursor, FrameBuffer, RequestHeader, WireError};
+use nix::sys::socket::{MsgFlags, recv};
+
+use crate::broker::Broker;
+use crate::counters::Counter;
+use crate::fetch_path::Sender;
+use crate::handlers::{self, Outcome};
+
+/// How often a thread that waits for bytes looks at the clock.
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+/// Why a connection ends other than by the client's own wish.
+#[derive(Debug, thiserror::Error)]
+enum Drop {
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("a request was not complete after {0:?} (request.read.timeout.ms)")]
+    SlowRequest(Duration),
+    #[error("no request for {0:?} (connections.max.idle.ms)")]
+    Idle(Duration),
+    #[error("the client closed the connection in the middle of a request")]
+    HalfRequest,
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Serves a connection until it ends.
+pub fn serve(broker: &Arc<Broker>, socket: TcpStream) {
+    let peer = socket.peer_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
+    match run(broker, socket) {
+        Ok(()) => tracing::debug!(peer, "connection closed"),
+        Err(Drop::Io(error)) if is_disconnect(&error) => tracing::debug!(peer, %error, "connection lost"),
+        Err(_) if broker.is_stopping() => {}
+        Err(reason) => {
+            broker.counters.add(Counter::ConnectionsDropped, 1);
+            tracing::warn!(peer, %reason, "connection dropped");
+        }
+    }
+}
+
+fn is_disconnect(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
+    let config = &broker.config;
+    let request_timeout = Duration::from_millis(config.int("request.read.timeout.ms") as u64);
+    let idle_timeout = Duration::from_millis(config.int("connections.max.idle.ms") as u64);
+    configure(&socket, broker, request_timeout, idle_timeout)?;
+    let descriptor = socket.as_raw_fd();
+    let mut sender = Sender::new(socket, config, broker.counters.clone());
+    let mut buffer = FrameBuffer::new(config.size("socket.request.max.bytes"));
+    let mut last_request = Instant::now();
+    loop {
+        while let Some(frame) = buffer.frame()? {
+            answer(broker, frame, &mut sender)?;
+            buffer.consume_frame();
+            last_request = Instant::now();
+        }
+        broker.counters.add(Counter::CallRecv, 1);
+        match recv(descriptor, buffer.space(), MsgFlags::empty()) {
+            Ok(0) if buffer.is_empty() => return Ok(()),
+            Ok(0) => return Err(Drop::HalfRequest),
+            Ok(n) => {
+                if buffer.is_empty() {
+                    last_request = Instant::now();
+                }
+                buffer.advance(n);
+            }
+            Err(nix::Error::EINTR | nix::Error::EAGAIN) => {}
+            Err(errno) => return Err(io::Error::from(errno).into()),
+        }
+        let waited = last_request.elapsed();
+        if buffer.is_empty() && waited > idle_timeout {
+            return Err(Drop::Idle(idle_timeout));
+        }
+        if !buffer.is_empty() && waited > request_timeout && buffer.frame()?.is_none() {
+            return Err(Drop::SlowRequest(request_timeout));
+        }
+    }
+}
+
+fn configure(socket: &TcpStream, broker: &Broker, request_timeout: Duration, idle: Duration) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(request_timeout.min(idle).min(TICK_MAX)))?;
+    socket.set_write_timeout(Some(request_timeout))?;
+    let raw = socket2::SockRef::from(socket);
+    let send = broker.config.int("socket.send.buffer.bytes");
+    if send > 0 {
+        raw.set_send_buffer_size(send as usize)?;
+    }
+    let receive = broker.config.int("socket.receive.buffer.bytes");
+    if receive > 0 {
+        raw.set_recv_buffer_size(receive as usize)?;
+    }
+    Ok(())
+}
+
+fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender) -> Result<(), Drop> {
+    let mut cursor = Cursor::new(frame);
+    let header = RequestHeader::parse(&mut cursor)?;
+    broker.counters.add(Counter::Requests, 1);
+    match handlers::handle(broker, &header, cursor, frame)? {
+        Outcome::Reply(bytes) => sender.bytes(&bytes)?,
+        Outcome::Records(pieces) => {
+            broker.counters.add(Counter::FetchResponses, 1);
+            sender.response(&pieces)?;
+        }
+        Outcome::Silent => {}
+        Outcome::Close(reason) => return Err(Drop::Refused(reason)),
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! CreateTopics, DeleteTopics, DeleteRecords, DescribeConfigs.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse, TopicName,
+};
+use kafka_wire::ErrorCode;
+use uuid::Uuid;
+
+use super::{Call, text};
+use crate::config::{Kind, SETTINGS};
+use crate::log::ReadError;
+use crate::topics::{Refusal, TOPIC_SETTINGS, Topic};
+
+/// Kafka's codes for where a setting comes from.
+const SOURCE_TOPIC: i8 = 1;
+const SOURCE_STATIC_BROKER: i8 = 4;
+const SOURCE_DEFAULT: i8 = 5;
+/// Kafka's codes for resources.
+const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
+
+pub(super) fn create_topics(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let names: Vec<&TopicName> = request.topics.iter().map(|t| &t.name).collect();
+    let one = |topic: &CreatableTopic| {
+        let result = CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_configs(Some(Vec::new()));
+        let outcome = if names.iter().filter(|n| **n == &topic.name).count() > 1 {
+            let message = "Duplicate topic name.".to_owned();
+            Err(Refusal {
+                error: ErrorCode::InvalidRequest,
+                message,
+            })
+        } else {
+            create(call, topic, request.validate_only)
+        };
+        match outcome {
+            Ok((partitions, created)) => {
+                let id = created.as_ref().map_or(Uuid::nil(), |t| t.id);
+                let configs = created.as_ref().map_or_else(Vec::new, |t| topic_settings(call, t));
+                result
+                    .with_topic_id(id)
+                    .with_num_partitions(partitions as i32)
+                    .with_replication_factor(1)
+                    .with_configs(Some(configs))
+            }
+            Err(refusal) => result
+                .with_error_code(refusal.error.code())
+                .with_error_message(Some(text(&refusal.message)))
+                .with_num_partitions(-1)
+                .with_replication_factor(-1),
+        }
+    };
+    CreateTopicsResponse::default().with_topics(request.topics.iter().map(one).collect())
+}
+
+type Created = (usize, Option<std::sync::Arc<Topic>>);
+
+fn create(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
+    let setting = |c: &kafka_protocol::messages::create_topics_request::CreatableTopicConfig| {
+        (c.name.to_string(), c.value.as_deref().unwrap_or("").to_owned())
+    };
+    let settings: BTreeMap<String, String> = topic.configs.iter().map(setting).collect();
+    let (mut partitions, mut replicas) = (topic.num_partitions, topic.replication_factor);
+    if !topic.assignments.is_empty() {
+        // An assignment by hand names this one broker for partitions 0, 1, 2, …
+        let me = call.broker.config.int("node.id");
+        let mut indexes: Vec<i32> = topic.assignments.iter().map(|a| a.partition_index).collect();
+        indexes.sort_unstable();
+        let dense = indexes.iter().enumerate().all(|(i, p)| *p == i as i32);
+        let mine = topic
+            .assignments
+            .iter()
+            .all(|a| a.broker_ids.len() == 1 && i64::from(a.broker_ids[0].0) == me);
+        if partitions != -1 || replicas != -1 || !dense || !mine {
+            let message = format!("a manual assignment must name broker {me} alone for partitions 0, 1, 2, …");
+            return Err(Refusal {
+                error: ErrorCode::InvalidReplicaAssignment,
+                message,
+            });
+        }
+        (partitions, replicas) = (topic.assignments.len() as i32, 1);
+    }
+    if validate_only {
+        let count = call
+            .broker
+            .topics
+            .check_new(&topic.name, partitions, replicas, &settings)?;
+        return Ok((count, None));
+    }
+    let created = call.broker.topics.create(&topic.name, partitions, replicas, settings)?;
+    Ok((created.partitions.len(), Some(created)))
+}
+
+fn topic_settings(call: &Call, topic: &Topic) -> Vec<CreatableTopicConfigs> {
+    let one = |(name, _): &(&str, &str)| {
+        let source = if topic.settings.contains_key(*name) {
+            SOURCE_TOPIC
+        } else {
+            SOURCE_DEFAULT
+        };
+        CreatableTopicConfigs::default()
+            .with_name(text(name))
+            .with_value(Some(text(
+                &call.broker.topics.effective(&topic.settings, name).to_string(),
+            )))
+            .with_config_source(source)
+    };
+    TOPIC_SETTINGS.iter().map(one).collect()
+}
+
+pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let topics = &call.broker.topics;
+    let delete = |name: Option<TopicName>, id: Uuid| {
+        let known = if name.is_some() {
+            None
+        } else {
+            topics.by_id(id).map(|t| TopicName(text(&t.name)))
+        };
+        let result = DeletableTopicResult::default()
+            .with_name(name.clone().or(known.clone()))
+            .with_topic_id(id);
+        let outcome = match name.as_ref().or(known.as_ref()) {
+            _ if !call.broker.config.bool("delete.topic.enable") => {
+                let message = "delete.topic.enable is false".to_owned();
+                Err(Refusal {
+                    error: ErrorCode::InvalidRequest,
+                    message,
+                })
+            }
+            Some(name) => topics.delete(name),
+            None => Err(Refusal {
+                error: ErrorCode::UnknownTopicId,
+                message: "This server does not host this topic ID.".to_owned(),
+            }),
+        };
+        match outcome {
+            Ok(topic) => result.with_topic_id(topic.id),
+            Err(refusal) => result
+                .with_error_code(refusal.error.code())
+                .with_error_message(Some(text(&refusal.message))),
+        }
+    };
+    let by_state = request.topics.into_iter().map(|t| (t.name, t.topic_id));
+    let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
+    let responses = by_state.chain(by_name).map(|(name, id)| delete(name, id)).collect();
+    DeleteTopicsResponse::default().with_responses(responses)
+}
+
+pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let one = |topic: &TopicName, p: &DeleteRecordsPartition| {
+        let result = DeleteRecordsPartitionResult::default().with_partition_index(p.partition_index);
+        let refused = |error: ErrorCode| result.clone().with_low_watermark(-1).with_error_code(error.code());
+        let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
+            return refused(ErrorCode::UnknownTopicOrPartition);
+        };
+        let offset = if p.offset == -1 { log.end_offset() } else { p.offset };
+        match log.delete_before(offset) {
+            Ok(start) => result.with_low_watermark(start),
+            Err(ReadError::OutOfRange { .. }) => refused(ErrorCode::OffsetOutOfRange),
+            Err(ReadError::Log(error)) => {
+                tracing::error!(%error, "DeleteRecords failed");
+                refused(ErrorCode::KafkaStorageError)
+            }
+        }
+    };
+    let topics = request
+        .topics
+        .iter()
+        .map(|t| {
+            let partitions = t.partitions.iter().map(|p| one(&t.name, p)).collect();
+            DeleteRecordsTopicResult::default()
+                .with_name(t.name.clone())
+                .with_partitions(partitions)
+        })
+        .collect();
+    if let Err(error) = call.broker.topics.write_checkpoints(false) {
+        // The records are gone for readers now; after a crash they may come back, as in Kafka.
+        tracing::error!(%error, "log start offsets were not written");
+    }
+    DeleteRecordsResponse::default().with_topics(topics)
+}
+
+pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let one = |resource: &DescribeConfigsResource| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        let refused = |error: ErrorCode, message: &str| {
+            result
+                .clone()
+                .with_error_code(error.code())
+                .with_error_message(Some(text(message)))
+        };
+        let mut rows = match resource.resource_type {
+            RESOURCE_TOPIC => match call.broker.topics.get(&resource.resource_name) {
+                Some(topic) => topic_rows(call, &topic),
+                None => {
+                    return refused(
+                        ErrorCode::UnknownTopicOrPartition,
+                        "This server does not host this topic.",
+                    );
+                }
+            },
+            RESOURCE_BROKER if matches!(&*resource.resource_name, "") => broker_rows(call),
+            RESOURCE_BROKER if *resource.resource_name == *call.broker.config.text("node.id") => broker_rows(call),
+            RESOURCE_BROKER => return refused(ErrorCode::InvalidRequest, "there is no broker of that id"),
+            _ => return refused(ErrorCode::InvalidRequest, "only topics and brokers have settings here"),
+        };
+        if let Some(keys) = &resource.configuration_keys {
+            rows.retain(|row| keys.contains(&row.name));
+        }
+        result.with_configs(rows)
+    };
+    DescribeConfigsResponse::default().with_results(request.resources.iter().map(one).collect())
+}
+
+/// Kafka's codes for types: 1 boolean, 2 string, 5 long.
+fn type_code(kind: Kind) -> i8 {
+    match kind {
+        Kind::Bool => 1,
+        Kind::Int(..) => 5,
+        Kind::Listener | Kind::Dir | Kind::FetchPath => 2,
+    }
+}
+
+fn broker_rows(call: &Call) -> Vec<DescribeConfigsResourceResult> {
+    let one = |(setting, value): (&'static crate::config::Setting, &str)| {
+        let source = if value == setting.default {
+            SOURCE_DEFAULT
+        } else {
+            SOURCE_STATIC_BROKER
+        };
+        DescribeConfigsResourceResult::default()
+            .with_name(text(setting.name))
+            .with_value(Some(text(value)))
+            .with_read_only(true)
+            .with_config_source(source)
+            .with_config_type(if call.version >= 3 { type_code(setting.kind) } else { 0 })
+            .with_documentation((call.version >= 3).then(|| text(setting.doc)))
+    };
+    call.broker.config.effective().map(one).collect()
+}
+
+fn topic_rows(call: &Call, topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
+    let one = |(name, broker): &(&str, &str)| {
+        let setting = SETTINGS.iter().find(|s| s.name == *broker);
+        let source = if topic.settings.contains_key(*name) {
+            SOURCE_TOPIC
+        } else {
+            SOURCE_DEFAULT
+        };
+        DescribeConfigsResourceResult::default()
+            .with_name(text(name))
+            .with_value(Some(text(
+                &call.broker.topics.effective(&topic.settings, name).to_string(),
+            )))
+            .with_config_source(source)
+            .with_config_type(if call.version >= 3 { 5 } else { 0 })
+            .with_documentation(setting.filter(|_| call.version >= 3).map(|s| text(s.doc)))
+    };
+    TOPIC_SETTINGS.iter().map(one).collect()
+}

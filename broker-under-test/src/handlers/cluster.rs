@@ -1,0 +1,181 @@
+//! ApiVersions, Metadata, DescribeCluster, FindCoordinator.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{
+    ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use kafka_wire::api::VERSIONS;
+use kafka_wire::{ApiKey, ErrorCode};
+use uuid::Uuid;
+
+use super::{Call, Outcome, text};
+use crate::broker::Broker;
+use crate::topics::{self, Topic};
+
+/// What is advertised: an address, as `localhost` may mean ::1 first.
+fn host(broker: &Broker) -> StrBytes {
+    text(&broker.config.listener().ip().to_string())
+}
+
+fn id(broker: &Broker) -> BrokerId {
+    BrokerId(broker.config.int("node.id") as i32)
+}
+
+fn version_table(error: ErrorCode) -> ApiVersionsResponse {
+    let row = |r: &kafka_wire::api::ApiVersionRow| {
+        ApiVersion::default()
+            .with_api_key(r.key.code())
+            .with_min_version(r.advertised_min)
+            .with_max_version(r.max)
+    };
+    let rows = VERSIONS.iter().map(row).collect();
+    ApiVersionsResponse::default()
+        .with_error_code(error.code())
+        .with_api_keys(rows)
+}
+
+pub(super) fn api_versions(call: &Call) -> Outcome {
+    call.reply(&version_table(ErrorCode::None))
+}
+
+pub(super) fn api_versions_unsupported(broker: &Arc<Broker>, correlation_id: i32) -> Outcome {
+    let call = Call {
+        broker,
+        key: ApiKey::ApiVersions,
+        version: 0,
+        correlation_id,
+    };
+    call.reply(&version_table(ErrorCode::UnsupportedVersion))
+}
+
+pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataResponse {
+    let broker = call.broker;
+    // Version 0 has no null: there an empty list means all topics.
+    let asked = request.topics.filter(|t| call.version > 0 || !t.is_empty());
+    let may_create = request.allow_auto_topic_creation && broker.config.bool("auto.create.topics.enable");
+    let topics = match asked {
+        None => broker.topics.all().iter().map(|t| describe(broker, t)).collect(),
+        Some(asked) => asked
+            .iter()
+            .map(|t| match &t.name {
+                Some(name) => by_name(broker, name, may_create),
+                None => by_id(broker, t.topic_id),
+            })
+            .collect(),
+    };
+    let brokers = vec![
+        MetadataResponseBroker::default()
+            .with_node_id(id(broker))
+            .with_host(host(broker))
+            .with_port(i32::from(broker.port)),
+    ];
+    MetadataResponse::default()
+        .with_brokers(brokers)
+        .with_cluster_id(Some(text(&broker.cluster_id)))
+        .with_controller_id(id(broker))
+        .with_topics(topics)
+}
+
+fn by_name(broker: &Arc<Broker>, name: &TopicName, may_create: bool) -> MetadataResponseTopic {
+    let refused = |error: ErrorCode| {
+        MetadataResponseTopic::default()
+            .with_error_code(error.code())
+            .with_name(Some(name.clone()))
+    };
+    if let Some(topic) = broker.topics.get(name) {
+        return describe(broker, &topic);
+    }
+    if let Err(refusal) = topics::check_name(name) {
+        return refused(refusal.error);
+    }
+    if !may_create {
+        return refused(ErrorCode::UnknownTopicOrPartition);
+    }
+    match broker.topics.create(name, -1, -1, Default::default()) {
+        Ok(topic) => describe(broker, &topic),
+        // Another connection was faster.
+        Err(refusal) if refusal.error == ErrorCode::TopicAlreadyExists => broker.topics.get(name).map_or_else(
+            || refused(ErrorCode::LeaderNotAvailable),
+            |topic| describe(broker, &topic),
+        ),
+        Err(refusal) => refused(refusal.error),
+    }
+}
+
+fn by_id(broker: &Broker, topic_id: Uuid) -> MetadataResponseTopic {
+    let unknown = || {
+        MetadataResponseTopic::default()
+            .with_error_code(ErrorCode::UnknownTopicId.code())
+            .with_topic_id(topic_id)
+    };
+    broker
+        .topics
+        .by_id(topic_id)
+        .map_or_else(unknown, |topic| describe(broker, &topic))
+}
+
+fn describe(broker: &Broker, topic: &Topic) -> MetadataResponseTopic {
+    let partition = |(index, log): (usize, &Arc<crate::log::PartitionLog>)| {
+        MetadataResponsePartition::default()
+            .with_partition_index(index as i32)
+            .with_leader_id(id(broker))
+            .with_leader_epoch(log.leader_epoch())
+            .with_replica_nodes(vec![id(broker)])
+            .with_isr_nodes(vec![id(broker)])
+    };
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(text(&topic.name))))
+        .with_topic_id(topic.id)
+        .with_partitions(topic.partitions.iter().enumerate().map(partition).collect())
+}
+
+pub(super) fn describe_cluster(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
+    let broker = call.broker;
+    let response = DescribeClusterResponse::default().with_cluster_id(text(&broker.cluster_id));
+    if request.endpoint_type == 2 {
+        let message = "this listener belongs to a broker, there is no controller endpoint";
+        return response
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(text(message)));
+    }
+    let itself = DescribeClusterBroker::default()
+        .with_broker_id(id(broker))
+        .with_host(host(broker))
+        .with_port(i32::from(broker.port));
+    response.with_controller_id(id(broker)).with_brokers(vec![itself])
+}
+
+/// There are no groups and no transactions yet. The error is one that clients do not retry, so that they say so at once.
+pub(super) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let message = match request.key_type {
+        0 => "consumer groups are not supported by this broker yet: assign partitions",
+        1 => "transactions are not supported by this broker yet",
+        _ => "unknown coordinator type",
+    };
+    let code = ErrorCode::UnsupportedVersion.code();
+    if call.version < 4 {
+        return FindCoordinatorResponse::default()
+            .with_error_code(code)
+            .with_error_message(Some(text(message)))
+            .with_node_id(BrokerId(-1))
+            .with_port(-1);
+    }
+    let refuse = |key: &StrBytes| {
+        Coordinator::default()
+            .with_key(key.clone())
+            .with_node_id(BrokerId(-1))
+            .with_port(-1)
+            .with_error_code(code)
+            .with_error_message(Some(text(message)))
+    };
+    FindCoordinatorResponse::default().with_coordinators(request.coordinator_keys.iter().map(refuse).collect())
+}

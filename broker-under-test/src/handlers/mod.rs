@@ -1,0 +1,136 @@
+//! One function per API: a request comes in, a response goes out.
+//!
+//! Produce and Fetch are read by `kafka-wire`; every other body is walked by `kafka_wire::schema` first and then decoded
+//! by the protocol crate.
+
+mod admin;
+mod cluster;
+mod fetch;
+mod offsets;
+mod produce;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_wire::encode::{BufMut, Encode};
+use kafka_wire::frame::finish_frame;
+use kafka_wire::{ApiKey, Cursor, RequestHeader, WireError, schema};
+
+use crate::broker::Broker;
+use crate::fetch_path::Piece;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A whole frame.
+    Reply(Vec<u8>),
+    /// A whole frame, some of it in log files.
+    Records(Vec<Piece>),
+    /// Nothing is sent: Produce with acks=0.
+    Silent,
+    /// The connection is closed, for this reason.
+    Close(String),
+}
+
+/// Everything a handler gets.
+pub(crate) struct Call<'a> {
+    broker: &'a Arc<Broker>,
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+}
+
+/// Answers one request; `cursor` is behind the header of `frame`.
+///
+/// # Errors
+/// A body that can't be read: the connection must be closed, as the client and we disagree about the protocol.
+pub fn handle(
+    broker: &Arc<Broker>,
+    header: &RequestHeader,
+    mut cursor: Cursor,
+    frame: &[u8],
+) -> Result<Outcome, WireError> {
+    let RequestHeader {
+        api_version: version,
+        correlation_id,
+        ..
+    } = *header;
+    let key = match header.served() {
+        Ok(key) => key,
+        // KIP-511: answered in version 0 with error 35 and the table, so that the client can try again.
+        Err(_) if header.api_key == ApiKey::ApiVersions.code() => {
+            return Ok(cluster::api_versions_unsupported(broker, correlation_id));
+        }
+        Err(WireError::Unsupported { key, version }) if ApiKey::from_code(key) == Some(ApiKey::Produce) => {
+            return Ok(Outcome::Close(format!(
+                "Produce version {version} was removed, 3 to 12 are served"
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    let call = Call {
+        broker,
+        key,
+        version,
+        correlation_id,
+    };
+    match key {
+        ApiKey::Produce => return produce::produce(&call, &mut cursor),
+        ApiKey::Fetch => return fetch::fetch(&call, &mut cursor),
+        _ => {}
+    }
+    let body = &frame[cursor.position()..];
+    schema::check_request(&mut cursor, key, version)?;
+    let body = Bytes::copy_from_slice(body);
+    Ok(match key {
+        ApiKey::ApiVersions => cluster::api_versions(&call),
+        ApiKey::Metadata => call.with(body, cluster::metadata),
+        ApiKey::DescribeCluster => call.with(body, cluster::describe_cluster),
+        ApiKey::FindCoordinator => call.with(body, cluster::find_coordinator),
+        ApiKey::CreateTopics => call.with(body, admin::create_topics),
+        ApiKey::DeleteTopics => call.with(body, admin::delete_topics),
+        ApiKey::DeleteRecords => call.with(body, admin::delete_records),
+        ApiKey::DescribeConfigs => call.with(body, admin::describe_configs),
+        ApiKey::ListOffsets => call.with(body, offsets::list_offsets),
+        ApiKey::OffsetForLeaderEpoch => call.with(body, offsets::offset_for_leader_epoch),
+        ApiKey::InitProducerId => call.with(body, offsets::init_producer_id),
+        ApiKey::Produce | ApiKey::Fetch => unreachable!("answered above"),
+    })
+}
+
+impl Call<'_> {
+    /// Decodes a control request, runs `handler` and encodes what it answers.
+    fn with<Q: Decodable, A: Encodable>(&self, mut body: Bytes, handler: impl FnOnce(&Self, Q) -> A) -> Outcome {
+        match Q::decode(&mut body, self.version) {
+            Ok(request) => self.reply(&handler(self, request)),
+            Err(error) => Outcome::Close(format!("{:?} version {}: {error}", self.key, self.version)),
+        }
+    }
+
+    /// The frame's length placeholder and the response header.
+    fn start(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.put_i32(0);
+        out.put_i32(self.correlation_id);
+        out.put_no_tags(self.key.response_header_is_flexible(self.version));
+        out
+    }
+
+    fn reply<A: Encodable>(&self, answer: &A) -> Outcome {
+        let mut body = BytesMut::new();
+        if let Err(error) = answer.encode(&mut body, self.version) {
+            tracing::error!(%error, api = ?self.key, version = self.version, "a response could not be encoded");
+            return Outcome::Close(format!("the response could not be encoded: {error}"));
+        }
+        let mut out = self.start();
+        out.extend_from_slice(&body);
+        finish_frame(&mut out, 0);
+        Outcome::Reply(out)
+    }
+}
+
+/// The crate's string.
+fn text(s: &str) -> StrBytes {
+    StrBytes::from_string(s.to_owned())
+}

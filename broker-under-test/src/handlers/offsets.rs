@@ -1,0 +1,130 @@
+//! ListOffsets, OffsetForLeaderEpoch, InitProducerId.
+
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProducerId, TopicName,
+};
+use kafka_wire::ErrorCode;
+
+use super::Call;
+use crate::log::{LogError, PartitionLog};
+
+/// Kafka's marks in the place of a timestamp.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+
+pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let one = |topic: &TopicName, p: &ListOffsetsPartition| {
+        let answer = ListOffsetsPartitionResponse::default().with_partition_index(p.partition_index);
+        let refused = |error: ErrorCode| {
+            answer
+                .clone()
+                .with_error_code(error.code())
+                .with_offset(-1)
+                .with_timestamp(-1)
+                .with_leader_epoch(-1)
+        };
+        let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
+            return refused(ErrorCode::UnknownTopicOrPartition);
+        };
+        if p.current_leader_epoch > log.leader_epoch() {
+            return refused(ErrorCode::UnknownLeaderEpoch);
+        }
+        match find(&log, p.timestamp) {
+            Ok(Some((offset, timestamp))) => answer
+                .with_offset(offset)
+                .with_timestamp(timestamp)
+                .with_leader_epoch(log.leader_epoch()),
+            Ok(None) => answer.with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
+            Err(error) => {
+                tracing::error!(%error, "ListOffsets failed");
+                refused(ErrorCode::KafkaStorageError)
+            }
+        }
+    };
+    let topics = request
+        .topics
+        .iter()
+        .map(|t| {
+            let partitions = t.partitions.iter().map(|p| one(&t.name, p)).collect();
+            ListOffsetsTopicResponse::default()
+                .with_name(t.name.clone())
+                .with_partitions(partitions)
+        })
+        .collect();
+    ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// Offset and timestamp; the marks for both ends have no timestamp.
+fn find(log: &PartitionLog, timestamp: i64) -> Result<Option<(i64, i64)>, LogError> {
+    match timestamp {
+        LATEST => Ok(Some((log.end_offset(), -1))),
+        EARLIEST | EARLIEST_LOCAL => Ok(Some((log.start_offset(), -1))),
+        MAX_TIMESTAMP => log.max_time(),
+        t => log.find_time(t),
+    }
+}
+
+pub(super) fn offset_for_leader_epoch(
+    call: &Call,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let one = |topic: &TopicName, p: &OffsetForLeaderPartition| {
+        let answer = EpochEndOffset::default()
+            .with_partition(p.partition)
+            .with_leader_epoch(-1)
+            .with_end_offset(-1);
+        let Some(log) = call.broker.topics.log(topic, p.partition) else {
+            return answer.with_error_code(ErrorCode::UnknownTopicOrPartition.code());
+        };
+        let epoch = log.leader_epoch();
+        if p.current_leader_epoch > epoch {
+            return answer.with_error_code(ErrorCode::UnknownLeaderEpoch.code());
+        }
+        // There is one epoch; a later one is not known, an earlier one ended where the log begins.
+        match p.leader_epoch {
+            asked if asked == epoch => answer.with_leader_epoch(epoch).with_end_offset(log.end_offset()),
+            asked if asked < epoch => answer.with_leader_epoch(asked).with_end_offset(log.start_offset()),
+            _ => answer,
+        }
+    };
+    let topics = request
+        .topics
+        .iter()
+        .map(|t| {
+            let partitions = t.partitions.iter().map(|p| one(&t.topic, p)).collect();
+            OffsetForLeaderTopicResult::default()
+                .with_topic(t.topic.clone())
+                .with_partitions(partitions)
+        })
+        .collect();
+    OffsetForLeaderEpochResponse::default().with_topics(topics)
+}
+
+/// A producer id for idempotent producers; a transactional one is refused, as there are no transactions.
+pub(super) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
+    let refused = |error: ErrorCode| {
+        InitProducerIdResponse::default()
+            .with_error_code(error.code())
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1)
+    };
+    if request.transactional_id.is_some() {
+        return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    match call.broker.next_producer_id() {
+        Ok(id) => InitProducerIdResponse::default()
+            .with_producer_id(ProducerId(id))
+            .with_producer_epoch(0),
+        Err(error) => {
+            tracing::error!(%error, "no producer id");
+            refused(ErrorCode::KafkaStorageError)
+        }
+    }
+}

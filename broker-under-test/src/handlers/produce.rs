@@ -1,0 +1,124 @@
+//! Produce: the batch is checked (header, record count, CRC), stamped and stored as it came.
+
+use kafka_wire::frame::finish_frame;
+use kafka_wire::produce::{ProducePartition, ProduceRequest, ProduceResult, encode_response};
+use kafka_wire::{BatchError, BatchHeader, Cursor, ErrorCode, WireError};
+
+use super::{Call, Outcome};
+use crate::counters::Counter;
+use crate::log::AppendError;
+use crate::planted::PlantedBug;
+
+/// Batches between two that [`PlantedBug::AckBeforeWrite`] forgets.
+const FORGET_EVERY: u64 = 64;
+
+pub(super) fn produce(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireError> {
+    let request = ProduceRequest::decode(cursor, call.version)?;
+    let refuse_all = if !matches!(request.acks, -1..=1) {
+        Some((
+            ErrorCode::InvalidRequiredAcks,
+            format!("acks={} is none of -1, 0, 1", request.acks),
+        ))
+    } else if request.transactional_id.is_some() {
+        let message = "transactions are not supported by this broker";
+        Some((ErrorCode::TransactionalIdAuthorizationFailed, message.to_owned()))
+    } else {
+        None
+    };
+    let store = |p: &ProducePartition| match &refuse_all {
+        Some((error, message)) => ProduceResult::refused(p.topic, p.partition, *error, Some(message.clone())),
+        None => append(call, p).unwrap_or_else(|(error, message)| {
+            tracing::debug!(
+                topic = p.topic,
+                partition = p.partition,
+                ?error,
+                message,
+                "produce refused"
+            );
+            ProduceResult::refused(p.topic, p.partition, error, Some(message))
+        }),
+    };
+    let results: Vec<ProduceResult> = request.partitions.iter().map(store).collect();
+    if request.acks == 0 {
+        // There is no response to carry an error, so the connection says it.
+        let failed = results.iter().find(|r| r.error != 0);
+        return Ok(failed.map_or(Outcome::Silent, |r| {
+            let error = ErrorCode::from_code(r.error).unwrap_or(ErrorCode::UnknownServerError);
+            Outcome::Close(format!(
+                "Produce with acks=0 to {}-{} failed: {error:?}",
+                r.topic, r.partition
+            ))
+        }));
+    }
+    let mut out = call.start();
+    encode_response(&mut out, call.version, &results);
+    finish_frame(&mut out, 0);
+    Ok(Outcome::Reply(out))
+}
+
+fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, (ErrorCode, String)> {
+    let topic = call.broker.topics.get(p.topic);
+    let log = topic
+        .as_ref()
+        .and_then(|t| t.partitions.get(usize::try_from(p.partition).ok()?));
+    let (Some(topic), Some(log)) = (&topic, log) else {
+        return Err((
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.".to_owned(),
+        ));
+    };
+    let batch = p.records.unwrap_or(&[]);
+    if batch.len() > topic.batch_bytes_max {
+        let message = format!("{} bytes, max.message.bytes is {}", batch.len(), topic.batch_bytes_max);
+        return Err((ErrorCode::MessageTooLarge, message));
+    }
+    let header = match BatchHeader::checked_from_client(batch) {
+        Err(BatchError::Crc { .. }) if call.broker.planted == Some(PlantedBug::SkipCrc) => BatchHeader::parse(batch),
+        checked => checked,
+    };
+    let header = header.map_err(|error| (code_of(&error), error.to_string()))?;
+    if header.is_transactional() {
+        return Err((
+            ErrorCode::InvalidTxnState,
+            "transactions are not supported by this broker".to_owned(),
+        ));
+    }
+    if header.codec() == 4 && call.version < 7 {
+        let message = "zstd needs Produce version 7 (KIP-110)".to_owned();
+        return Err((ErrorCode::UnsupportedCompressionType, message));
+    }
+    let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
+        && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
+    let base_offset = if forget {
+        log.end_offset()
+    } else {
+        log.append(&header, batch).map_err(storage)?
+    };
+    Ok(ProduceResult {
+        topic: p.topic.to_owned(),
+        partition: p.partition,
+        error: 0,
+        base_offset,
+        log_start_offset: log.start_offset(),
+        message: None,
+    })
+}
+
+fn storage(error: AppendError) -> (ErrorCode, String) {
+    tracing::error!(%error, "append failed");
+    (ErrorCode::KafkaStorageError, error.to_string())
+}
+
+fn code_of(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::Crc { .. } | BatchError::Truncated { .. } | BatchError::InvalidLength(_) => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::RecordCount { .. }
+        | BatchError::ControlBatch
+        | BatchError::TrailingBytes(_)
+        | BatchError::Record { .. } => ErrorCode::InvalidRecord,
+    }
+}

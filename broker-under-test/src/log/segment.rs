@@ -1,0 +1,474 @@
+//! One segment: a log file, its index, and how it is opened, scanned and mapped.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kafka_wire::batch::HEADER_BYTES;
+use kafka_wire::{BatchHeader, BatchIter};
+use memmap2::Mmap;
+
+use super::index::{Entry, OffsetIndex};
+use super::{LogError, io};
+use crate::counters::{Counter, Counters};
+
+/// Bytes that a look-up reads at a time.
+const LOOKUP_BYTES: usize = 16 * 1024;
+/// Bytes that recovery reads at a time; at least one batch of the largest size must fit.
+const SCAN_BYTES: usize = 4 << 20;
+
+/// A segment of a partition log.
+#[derive(Debug)]
+pub struct Segment {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    path: PathBuf,
+    file: File,
+    index: OffsetIndex,
+    /// Bytes that readers may see; always the end of a batch.
+    bytes: AtomicU64,
+    /// A file without write permission is never written, cut or appended to: runs link the same one many times.
+    sealed: bool,
+    map: Mutex<Option<Arc<Mmap>>>,
+}
+
+/// What a scan of the tail found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scan {
+    /// Offset behind the last whole batch.
+    pub next_offset: i64,
+    /// Bytes that were cut off.
+    pub cut_bytes: u64,
+}
+
+/// A run of whole batches in a segment (the last one may be cut by the size limit, as in Kafka).
+#[derive(Debug, Clone)]
+pub struct LogSlice {
+    /// The segment.
+    pub segment: Arc<Segment>,
+    /// Where it begins.
+    pub position: u64,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl Segment {
+    /// Where a segment lives.
+    pub fn path_of(dir: &Path, base_offset: i64) -> PathBuf {
+        dir.join(format!("{base_offset:020}.log"))
+    }
+
+    /// Creates an empty segment.
+    pub fn create(dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+        let path = Self::path_of(dir, base_offset);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path);
+        let file = file.map_err(io("create", &path))?;
+        let index_path = path.with_extension("index");
+        match std::fs::remove_file(&index_path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", index_path)(e)),
+            _ => {}
+        }
+        let index = OffsetIndex::empty(&index_path);
+        Ok(Segment {
+            base_offset,
+            path,
+            file,
+            index,
+            bytes: AtomicU64::new(0),
+            sealed: false,
+            map: Mutex::default(),
+        })
+    }
+
+    /// Opens a segment that exists, without reading it.
+    pub fn open(dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+        let path = Self::path_of(dir, base_offset);
+        let meta = std::fs::metadata(&path).map_err(io("open", &path))?;
+        let sealed = meta.mode() & 0o222 == 0;
+        let file = File::options()
+            .read(true)
+            .write(!sealed)
+            .open(&path)
+            .map_err(io("open", &path))?;
+        let index = OffsetIndex::load(&path.with_extension("index"), meta.len())?;
+        let bytes = AtomicU64::new(meta.len());
+        Ok(Segment {
+            base_offset,
+            path,
+            file,
+            index,
+            bytes,
+            sealed,
+            map: Mutex::default(),
+        })
+    }
+
+    /// The file, for the fetch paths.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The log file's place.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that may be read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Whether the file is read-only.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Appends a batch whose first 16 bytes are replaced by `stamped_prefix`, and indexes it when `index_it`.
+    ///
+    /// # Errors
+    /// The file system's; the file is cut back to where it was, so that no half batch stays.
+    pub fn append(
+        &self,
+        stamped_prefix: &[u8; 16],
+        batch: &[u8],
+        base_offset: i64,
+        index_it: bool,
+        counters: &Counters,
+    ) -> Result<(), LogError> {
+        let position = self.bytes();
+        let slices = [
+            std::io::IoSlice::new(stamped_prefix),
+            std::io::IoSlice::new(&batch[16..]),
+        ];
+        let written = nix::sys::uio::pwritev(&self.file, &slices, position as i64);
+        counters.add(Counter::CallPwritev, 1);
+        let result = match written {
+            Ok(n) if n == batch.len() => Ok(()),
+            // A short write: finish it, or learn why it can't be finished.
+            Ok(n) => {
+                let mut whole = stamped_prefix.to_vec();
+                whole.extend_from_slice(&batch[16..]);
+                counters.add(Counter::CallPwritev, 1);
+                self.file.write_all_at(&whole[n..], position + n as u64)
+            }
+            Err(errno) => Err(errno.into()),
+        };
+        if let Err(source) = result {
+            if let Err(error) = self.file.set_len(position) {
+                tracing::error!(segment = %self.path.display(), %error, "could not cut a failed write off");
+            }
+            return Err(io("append to", &self.path)(source));
+        }
+        if index_it {
+            let relative_offset = (base_offset - self.base_offset) as u32;
+            if self.index.push(Entry {
+                relative_offset,
+                position: position as u32,
+            }) && self.index.flush()?
+            {
+                counters.add(Counter::CallPwriteIndex, 1);
+            }
+        }
+        self.bytes.store(position + batch.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Checks every batch from the last index entry at or below `from` on, cuts off what is torn, and completes the
+    /// index with an entry each `index_interval_bytes`.
+    pub fn recover(&self, index_interval_bytes: usize, from: i64) -> Result<Scan, LogError> {
+        if !self.sealed {
+            // Entries behind the recovery point may speak of bytes that never arrived.
+            let trusted = u32::try_from(from - self.base_offset)
+                .ok()
+                .and_then(|relative| self.index.floor(relative));
+            self.index.truncate(trusted.map_or(0, |e| u64::from(e.position) + 1))?;
+        }
+        let start = self.index.last().map_or(0, |e| u64::from(e.position));
+        let mut next_offset = None;
+        let mut indexed_at = self.index.last().map(|e| u64::from(e.position));
+        let mut position = start;
+        let mut problem = None;
+        let file_bytes = self.bytes();
+        let mut buffer = Vec::new();
+        while position < file_bytes && problem.is_none() {
+            let mut want = SCAN_BYTES.min((file_bytes - position) as usize);
+            loop {
+                buffer.resize(want, 0);
+                self.file
+                    .read_exact_at(&mut buffer, position)
+                    .map_err(io("read", &self.path))?;
+                match BatchHeader::parse(&buffer) {
+                    // A batch larger than the window: look at all of it, if the file holds it.
+                    Ok(h) if h.total_bytes() > want && h.total_bytes() as u64 <= file_bytes - position => {
+                        want = h.total_bytes()
+                    }
+                    _ => break,
+                }
+            }
+            let mut consumed = 0u64;
+            while problem.is_none() && (consumed as usize) < buffer.len() {
+                let rest = &buffer[consumed as usize..];
+                match BatchHeader::checked(rest) {
+                    Ok(header) => {
+                        let expected = next_offset.unwrap_or(header.base_offset);
+                        let first_is_right = position + consumed > 0 || header.base_offset == self.base_offset;
+                        if header.base_offset != expected || !first_is_right {
+                            problem = Some(format!("offset {} where {expected} should be", header.base_offset));
+                            break;
+                        }
+                        let at = position + consumed;
+                        if !self.sealed && indexed_at.is_none_or(|i| at >= i + index_interval_bytes as u64) {
+                            let relative_offset = (header.base_offset - self.base_offset) as u32;
+                            self.index.push(Entry {
+                                relative_offset,
+                                position: at as u32,
+                            });
+                            indexed_at = Some(at);
+                        }
+                        next_offset = Some(header.last_offset() + 1);
+                        consumed += header.total_bytes() as u64;
+                    }
+                    // The window ends inside a batch and the file goes on: read on from there.
+                    Err(kafka_wire::BatchError::Truncated { .. })
+                        if consumed > 0 && position + (buffer.len() as u64) < file_bytes =>
+                    {
+                        break;
+                    }
+                    Err(error) => problem = Some(error.to_string()),
+                }
+            }
+            position += consumed;
+        }
+        let cut_bytes = file_bytes - position;
+        if let Some(problem) = problem {
+            if self.sealed {
+                return Err(LogError::Damaged {
+                    path: self.path.clone(),
+                    position,
+                    problem,
+                });
+            }
+            tracing::warn!(segment = %self.path.display(), position, cut_bytes, problem, "cutting off a torn tail");
+            self.file.set_len(position).map_err(io("truncate", &self.path))?;
+            self.bytes.store(position, Ordering::Release);
+        }
+        if !self.sealed {
+            self.index.flush()?;
+        }
+        Ok(Scan {
+            next_offset: next_offset.unwrap_or(self.base_offset),
+            cut_bytes,
+        })
+    }
+
+    /// The offset behind the last batch of a segment that was closed cleanly: headers from the last index entry on.
+    pub fn next_offset(&self, counters: &Counters) -> Result<i64, LogError> {
+        let mut position = self.index.last().map_or(0, |e| u64::from(e.position));
+        let mut next = self.base_offset;
+        while let Some(header) = self.header_at(position, counters)? {
+            next = header.last_offset() + 1;
+            position += header.total_bytes() as u64;
+        }
+        if position != self.bytes() {
+            let problem = "the file does not end with a batch".to_owned();
+            return Err(LogError::Damaged {
+                path: self.path.clone(),
+                position,
+                problem,
+            });
+        }
+        Ok(next)
+    }
+
+    /// The header of the batch at `position`; `None` at the end.
+    pub fn header_at(&self, position: u64, counters: &Counters) -> Result<Option<BatchHeader>, LogError> {
+        let remaining = self.bytes().saturating_sub(position);
+        if remaining < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut raw = [0u8; HEADER_BYTES];
+        counters.add(Counter::CallPreadLookup, 1);
+        self.file
+            .read_exact_at(&mut raw, position)
+            .map_err(io("read", &self.path))?;
+        BatchHeader::parse(&raw).map(Some).map_err(|error| LogError::Damaged {
+            path: self.path.clone(),
+            position,
+            problem: error.to_string(),
+        })
+    }
+
+    /// Where the batch that holds `offset` begins. Without a system call when an index entry names it.
+    pub fn position_of(&self, offset: i64, counters: &Counters) -> Result<u64, LogError> {
+        let relative_offset = (offset - self.base_offset).clamp(0, i64::from(u32::MAX)) as u32;
+        let mut position = match self.index.floor(relative_offset) {
+            Some(entry) if entry.relative_offset == relative_offset => return Ok(u64::from(entry.position)),
+            entry => entry.map_or(0, |e| u64::from(e.position)),
+        };
+        let mut buffer = [0u8; LOOKUP_BYTES];
+        loop {
+            let want = LOOKUP_BYTES.min(self.bytes().saturating_sub(position) as usize);
+            if want < HEADER_BYTES {
+                return Ok(self.bytes());
+            }
+            counters.add(Counter::CallPreadLookup, 1);
+            self.file
+                .read_exact_at(&mut buffer[..want], position)
+                .map_err(io("read", &self.path))?;
+            let mut at = 0usize;
+            while let Ok(header) = BatchHeader::parse(&buffer[at.min(want)..want]) {
+                if header.last_offset() >= offset {
+                    return Ok(position + at as u64);
+                }
+                at += header.total_bytes();
+            }
+            if at == 0 {
+                let problem = "no batch header where the index points".to_owned();
+                return Err(LogError::Damaged {
+                    path: self.path.clone(),
+                    position,
+                    problem,
+                });
+            }
+            position += at as u64;
+        }
+    }
+
+    /// Batches from the one that holds `offset`, up to `bytes_max`. A first batch that is larger comes whole when
+    /// `whole_first`, and not at all otherwise.
+    pub fn read(
+        self: &Arc<Self>,
+        offset: i64,
+        bytes_max: usize,
+        whole_first: bool,
+        counters: &Counters,
+    ) -> Result<LogSlice, LogError> {
+        let end = self.bytes();
+        let position = self.position_of(offset, counters)?;
+        let limit = end.min(position + bytes_max as u64);
+        let stop = match self.index.boundary(position, limit) {
+            _ if limit == end => end,
+            Some(boundary) => boundary,
+            // No known boundary within the limit: the first batch may be larger than it.
+            None => match self
+                .header_at(position, counters)?
+                .map(|h| position + h.total_bytes() as u64)
+            {
+                Some(first_ends) if first_ends > limit && whole_first => first_ends.min(end),
+                Some(first_ends) if first_ends > limit => position,
+                _ => limit,
+            },
+        };
+        Ok(LogSlice {
+            segment: self.clone(),
+            position,
+            bytes: (stop - position) as usize,
+        })
+    }
+
+    /// First batch, from the front, with a record at or after `timestamp_ms`; for ListOffsets.
+    pub fn find_time(&self, timestamp_ms: i64, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
+        let mut position = 0;
+        while let Some(header) = self.header_at(position, counters)? {
+            if header.max_timestamp >= timestamp_ms {
+                return self.exact_time(position, header, timestamp_ms).map(Some);
+            }
+            position += header.total_bytes() as u64;
+        }
+        Ok(None)
+    }
+
+    /// Offset and time of the record inside one batch; a compressed batch answers with its first record.
+    fn exact_time(&self, position: u64, header: BatchHeader, timestamp_ms: i64) -> Result<(i64, i64), LogError> {
+        if header.codec() == 0 {
+            let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
+            let mut batch = vec![0; total];
+            self.file
+                .read_exact_at(&mut batch, position)
+                .map_err(io("read", &self.path))?;
+            let mut records = kafka_wire::RecordIter::new(header, &batch).map_while(Result::ok);
+            if let Some(record) = records.find(|r| r.timestamp_ms >= timestamp_ms) {
+                return Ok((record.offset, record.timestamp_ms));
+            }
+        }
+        Ok((header.base_offset, header.base_timestamp))
+    }
+
+    /// The greatest timestamp and the first offset that has it, by batch headers.
+    pub fn max_time(&self, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
+        let mut best: Option<(u64, BatchHeader)> = None;
+        let mut position = 0;
+        while let Some(header) = self.header_at(position, counters)? {
+            if best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp) {
+                best = Some((position, header));
+            }
+            position += header.total_bytes() as u64;
+        }
+        best.map(|(position, header)| self.exact_time(position, header, header.max_timestamp))
+            .transpose()
+    }
+
+    /// A shared mapping that covers at least `bytes`; made once for a segment that no longer grows.
+    ///
+    /// Files are never cut below what a reader may map: recovery, which cuts, is over before the first fetch, and a
+    /// failed append cuts behind [`Self::bytes`].
+    pub fn mapped(&self, bytes: u64, counters: &Counters) -> std::io::Result<Arc<Mmap>> {
+        let mut slot = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(map) = slot.as_ref().filter(|m| m.len() as u64 >= bytes) {
+            return Ok(map.clone());
+        }
+        counters.add(Counter::CallMmap, 1);
+        // SAFETY: the file is only appended to behind the mapped range (see above), and no other process writes to it:
+        // the data folder is locked by this broker.
+        let map = unsafe { memmap2::MmapOptions::new().len(self.bytes() as usize).map(&self.file)? };
+        let map = Arc::new(map);
+        *slot = Some(map.clone());
+        Ok(map)
+    }
+
+    /// Writes waiting index entries and flushes both files to the device.
+    pub fn flush(&self, counters: &Counters) -> Result<(), LogError> {
+        if self.sealed {
+            return Ok(());
+        }
+        if self.index.flush()? {
+            counters.add(Counter::CallPwriteIndex, 1);
+        }
+        counters.add(Counter::CallFdatasync, 1);
+        self.file.sync_data().map_err(io("flush", &self.path))
+    }
+
+    /// Removes the files.
+    pub fn remove(&self) -> Result<(), LogError> {
+        std::fs::remove_file(&self.path).map_err(io("remove", &self.path))?;
+        match std::fs::remove_file(self.path.with_extension("index")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("remove", self.path.with_extension("index"))(e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LogSlice {
+    /// Reads the slice into memory; for tests and tools, not for the fetch paths.
+    pub fn to_vec(&self) -> std::io::Result<Vec<u8>> {
+        let mut out = vec![0; self.bytes];
+        self.segment.file().read_exact_at(&mut out, self.position)?;
+        Ok(out)
+    }
+
+    /// Offset behind the last whole batch of the slice, for tests.
+    pub fn next_offset(&self) -> std::io::Result<Option<i64>> {
+        let bytes = self.to_vec()?;
+        let last = BatchIter::new(&bytes).filter_map(Result::ok).last();
+        Ok(last.map(|(header, _)| header.last_offset() + 1))
+    }
+}

@@ -1,0 +1,359 @@
+//! Topics: which exist, their ids, partitions and settings, and the files that remember them.
+//!
+//! `topics.json` in the data folder is replaced atomically when a topic comes or goes; the partition folders beside it
+//! are Kafka's (`orders-0/`). A folder that no topic claims is left alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use kafka_wire::ErrorCode;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::checkpoint::{self, Offsets};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::log::{Limits, LogError, OpenMode, PartitionLog, io};
+
+const FILE: &str = "topics.json";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const START_OFFSETS: &str = "log-start-offset-checkpoint";
+
+/// Settings that a topic may have of its own, with the broker's setting that is their default.
+pub const TOPIC_SETTINGS: [(&str, &str); 3] = [
+    ("segment.bytes", "log.segment.bytes"),
+    ("index.interval.bytes", "log.index.interval.bytes"),
+    ("max.message.bytes", "message.max.bytes"),
+];
+
+/// A topic with its open logs.
+#[derive(Debug)]
+pub struct Topic {
+    /// Name.
+    pub name: String,
+    /// Stable over restarts; a topic that is created again gets another.
+    pub id: Uuid,
+    /// Own settings, a subset of [`TOPIC_SETTINGS`].
+    pub settings: BTreeMap<String, String>,
+    /// By partition number.
+    pub partitions: Vec<Arc<PartitionLog>>,
+    /// The largest batch that is accepted.
+    pub batch_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: Uuid,
+    partitions: usize,
+    settings: BTreeMap<String, String>,
+}
+
+/// All topics of a broker.
+#[derive(Debug)]
+pub struct Topics {
+    dir: PathBuf,
+    config: Arc<Config>,
+    counters: Arc<Counters>,
+    topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Held while the file and the folders change.
+    changing: Mutex<()>,
+}
+
+/// A refusal in Kafka's terms.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The code.
+    pub error: ErrorCode,
+    /// In words.
+    pub message: String,
+}
+
+fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal {
+        error,
+        message: message.into(),
+    })
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        tracing::error!(%error, "storage");
+        Refusal {
+            error: ErrorCode::KafkaStorageError,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl Topics {
+    /// Opens every topic in the data folder; after a crash the logs are repaired.
+    pub fn open(dir: &Path, config: Arc<Config>, counters: Arc<Counters>, clean: bool) -> Result<Self, LogError> {
+        let path = dir.join(FILE);
+        let entries: BTreeMap<String, Entry> = match std::fs::read(&path) {
+            Ok(raw) => serde_json::from_slice(&raw).map_err(|e| io("read", &path)(std::io::Error::other(e)))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(e) => return Err(io("read", &path)(e)),
+        };
+        let recovery = checkpoint::read(&dir.join(RECOVERY_POINTS))?;
+        let starts = checkpoint::read(&dir.join(START_OFFSETS))?;
+        let topics = Topics {
+            dir: dir.to_owned(),
+            config,
+            counters,
+            topics: RwLock::default(),
+            changing: Mutex::default(),
+        };
+        for (name, entry) in entries {
+            let mode = |partition: usize| {
+                let at = |offsets: &Offsets| offsets.get(&(name.clone(), partition as i32)).copied().unwrap_or(0);
+                OpenMode {
+                    clean,
+                    recovery_point: at(&recovery),
+                    start_offset: at(&starts),
+                }
+            };
+            let topic = topics.open_topic(&name, &entry, mode)?;
+            topics
+                .topics
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name, Arc::new(topic));
+        }
+        Ok(topics)
+    }
+
+    fn open_topic(&self, name: &str, entry: &Entry, mode: impl Fn(usize) -> OpenMode) -> Result<Topic, LogError> {
+        let limits = Limits {
+            segment_bytes: self.effective(&entry.settings, "segment.bytes") as u64,
+            index_interval_bytes: self.effective(&entry.settings, "index.interval.bytes") as usize,
+        };
+        let open = |p: usize| {
+            let dir = self.dir.join(format!("{name}-{p}"));
+            PartitionLog::open(&dir, limits, mode(p), self.counters.clone()).map(Arc::new)
+        };
+        let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
+        Ok(Topic {
+            name: name.to_owned(),
+            id: entry.id,
+            settings: entry.settings.clone(),
+            partitions,
+            batch_bytes_max: self.effective(&entry.settings, "max.message.bytes") as usize,
+        })
+    }
+
+    /// A topic setting, its own or the broker's.
+    pub fn effective(&self, own: &BTreeMap<String, String>, name: &str) -> i64 {
+        let default = TOPIC_SETTINGS
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or(0, |(_, broker)| self.config.int(broker));
+        own.get(name).and_then(|v| v.parse().ok()).unwrap_or(default)
+    }
+
+    /// The topic of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// The topic of that id.
+    pub fn by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .find(|t| t.id == id)
+            .cloned()
+    }
+
+    /// All topics by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The log of a partition.
+    pub fn log(&self, topic: &str, partition: i32) -> Option<Arc<PartitionLog>> {
+        let topic = self.get(topic)?;
+        topic.partitions.get(usize::try_from(partition).ok()?).cloned()
+    }
+
+    /// Checks what CreateTopics asks for; answers the number of partitions.
+    pub fn check_new(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<usize, Refusal> {
+        check_name(name)?;
+        if self.get(name).is_some() {
+            return refuse(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."));
+        }
+        let count = if partitions == -1 {
+            self.config.int("num.partitions")
+        } else {
+            i64::from(partitions)
+        };
+        if count < 1 {
+            return refuse(
+                ErrorCode::InvalidPartitions,
+                "Number of partitions must be larger than 0.",
+            );
+        }
+        let open: usize = self.all().iter().map(|t| t.partitions.len()).sum();
+        let limit = self.config.size("max.partitions");
+        if count > limit.saturating_sub(open) as i64 {
+            let message = format!("{open} partitions exist and max.partitions is {limit}.");
+            return refuse(ErrorCode::PolicyViolation, message);
+        }
+        if !matches!(replication_factor, -1 | 1) {
+            let message = format!("Replication factor: {replication_factor} larger than available brokers: 1.");
+            return refuse(ErrorCode::InvalidReplicationFactor, message);
+        }
+        for (key, value) in settings {
+            let Some((_, broker)) = TOPIC_SETTINGS.iter().find(|(n, _)| n == key) else {
+                let known = TOPIC_SETTINGS.map(|(n, _)| n).join(", ");
+                return refuse(
+                    ErrorCode::InvalidConfig,
+                    format!("Topic setting {key} is not supported; there are {known}."),
+                );
+            };
+            let mut probe = Config::default();
+            if let Err(error) = probe.set(broker, value, key) {
+                return refuse(ErrorCode::InvalidConfig, error.to_string());
+            }
+        }
+        Ok(count as usize)
+    }
+
+    /// Creates a topic: folders first, then the file that makes them count.
+    pub fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+        settings: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, Refusal> {
+        let _changing = self.lock();
+        let count = self.check_new(name, partitions, replication_factor, &settings)?;
+        for partition in 0..count {
+            // What an interrupted creation of the same name left behind is not the new topic's.
+            let dir = self.dir.join(format!("{name}-{partition}"));
+            match std::fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e).into()),
+                _ => {}
+            }
+        }
+        let entry = Entry {
+            id: Uuid::new_v4(),
+            partitions: count,
+            settings,
+        };
+        let mode = |_| OpenMode {
+            clean: true,
+            recovery_point: 0,
+            start_offset: 0,
+        };
+        let topic = Arc::new(self.open_topic(name, &entry, mode)?);
+        let mut entries = self.entries();
+        entries.insert(name.to_owned(), entry);
+        self.save(&entries)?;
+        self.topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), topic.clone());
+        tracing::info!(topic = name, partitions = count, id = %topic.id, "created");
+        Ok(topic)
+    }
+
+    /// Deletes a topic: the file first, then the folders.
+    pub fn delete(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
+        let _changing = self.lock();
+        let Some(topic) = self.get(name) else {
+            return refuse(
+                ErrorCode::UnknownTopicOrPartition,
+                "This server does not host this topic.",
+            );
+        };
+        let mut entries = self.entries();
+        entries.remove(name);
+        self.save(&entries)?;
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        for log in &topic.partitions {
+            log.remove()?;
+        }
+        tracing::info!(topic = name, "deleted");
+        Ok(topic)
+    }
+
+    fn entries(&self) -> BTreeMap<String, Entry> {
+        let entry = |t: &Arc<Topic>| {
+            let entry = Entry {
+                id: t.id,
+                partitions: t.partitions.len(),
+                settings: t.settings.clone(),
+            };
+            (t.name.clone(), entry)
+        };
+        self.all().iter().map(entry).collect()
+    }
+
+    fn save(&self, entries: &BTreeMap<String, Entry>) -> Result<(), LogError> {
+        let raw = serde_json::to_vec_pretty(entries).map_err(|e| io("write", self.dir.join(FILE))(e.into()))?;
+        checkpoint::replace(&self.dir.join(FILE), &raw)
+    }
+
+    /// Writes where each log begins and from where a recovery must look.
+    pub fn write_checkpoints(&self, flushed_all: bool) -> Result<(), LogError> {
+        let mut recovery = Offsets::new();
+        let mut starts = Offsets::new();
+        for topic in self.all() {
+            for (partition, log) in topic.partitions.iter().enumerate() {
+                let key = (topic.name.clone(), partition as i32);
+                let point = if flushed_all {
+                    log.end_offset()
+                } else {
+                    log.recovery_point()
+                };
+                recovery.insert(key.clone(), point);
+                starts.insert(key, log.start_offset());
+            }
+        }
+        checkpoint::write(&self.dir.join(RECOVERY_POINTS), &recovery)?;
+        checkpoint::write(&self.dir.join(START_OFFSETS), &starts)
+    }
+
+    /// Flushes every log and writes the checkpoints; for a clean shutdown.
+    pub fn flush(&self) -> Result<(), LogError> {
+        for topic in self.all() {
+            for log in &topic.partitions {
+                log.flush()?;
+            }
+        }
+        self.write_checkpoints(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(legal) {
+        let message = "Topic name is invalid: 1 to 249 ASCII letters, digits, '.', '_' and '-'.";
+        return refuse(ErrorCode::InvalidTopicException, message);
+    }
+    Ok(())
+}
