@@ -4,6 +4,8 @@
 
 pub mod definition;
 pub mod history;
+pub mod native;
 pub mod payload;
 pub mod plan;
 pub mod sequenced;
+pub mod worker;

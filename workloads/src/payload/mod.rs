@@ -238,9 +238,12 @@ fn shannon_bits(counts: &[u64; 256], total: u64) -> f64 {
 
 /// 64-bit FNV-1a (Fowler, Noll, Vo): small and stable, for digests of short texts. Not for hostile input.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    fnv1a_continue(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+/// As [`fnv1a`], behind bytes that gave `hash`.
+pub fn fnv1a_continue(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Opens a regular file for reading; a pipe or a device would block or never end.

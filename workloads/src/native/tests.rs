@@ -1,0 +1,604 @@
+//! The clients against a broker of a hundred lines that holds one partition in memory and can be told to go wrong.
+
+use super::bare::{BareClient, BarePath, BareReceiveSpec, BareServeSpec, serve};
+use super::connection::ConnectOptions;
+use super::fetch::{FetchClient, FetchSpec};
+use super::preload::{PreloadIndex, PreloadSpec, preload};
+use super::verify::{Check, verify};
+use super::*;
+use crate::payload::PayloadSpec;
+use kafka_wire::encode::{BufMut, Encode};
+use kafka_wire::fetch::{FetchRequest, FetchResult, ResponseWriter};
+use kafka_wire::frame::finish_frame;
+use kafka_wire::produce::{ProduceRequest, ProduceResult, encode_response};
+use kafka_wire::{ApiKey, BatchHeader, Cursor, FrameBuffer, RequestHeader};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// How the peer goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Each fetch has one batch less than it should.
+    ShortFetch,
+    /// Each fetch is answered with this error.
+    FetchError(i16),
+    /// Correlation ids are one too high.
+    WrongCorrelation,
+    /// The connection is closed instead of the second answer.
+    Close,
+    /// Produce is acknowledged one offset too high.
+    OffsetGap,
+    /// Produce is answered with this error.
+    ProduceError(i16),
+    /// CreateTopics says that the topic exists.
+    TopicExists,
+}
+
+#[derive(Default)]
+struct Log {
+    batches: Vec<Vec<u8>>,
+    next_offset: i64,
+}
+
+#[derive(Clone)]
+struct Peer {
+    address: SocketAddr,
+    log: Arc<Mutex<Log>>,
+}
+
+impl Peer {
+    fn start(fault: Fault) -> Self {
+        Self::over(Arc::default(), fault)
+    }
+
+    /// A peer with the log of another one.
+    fn over(log: Arc<Mutex<Log>>, fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = Self {
+            address: listener.local_addr().unwrap(),
+            log,
+        };
+        let served = peer.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let peer = served.clone();
+                std::thread::spawn(move || peer.answer(stream.unwrap(), fault));
+            }
+        });
+        peer
+    }
+
+    fn answer(&self, mut stream: TcpStream, fault: Fault) {
+        stream.set_nodelay(true).unwrap();
+        let mut buffer = FrameBuffer::new(1 << 24);
+        let mut answered = 0;
+        loop {
+            while let Some(frame) = buffer.frame().unwrap() {
+                let response = self.response(frame, fault);
+                buffer.consume_frame();
+                answered += 1;
+                if fault == Fault::Close && answered == 2 {
+                    // Closed in an orderly way: unread requests would turn it into a reset.
+                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    while stream.read(buffer.space()).is_ok_and(|read| read > 0) {}
+                    return;
+                }
+                // A client that stops early closes while answers are under way.
+                if stream.write_all(&response).is_err() {
+                    return;
+                }
+            }
+            match stream.read(buffer.space()) {
+                Ok(read) if read > 0 => buffer.advance(read),
+                _ => return,
+            }
+        }
+    }
+
+    fn response(&self, frame: &[u8], fault: Fault) -> Vec<u8> {
+        let mut cursor = Cursor::new(frame);
+        let header = RequestHeader::parse(&mut cursor).unwrap();
+        let (key, version) = (header.served().unwrap(), header.api_version);
+        let mut out = Vec::new();
+        out.put_i32(0);
+        out.put_i32(header.correlation_id + i32::from(fault == Fault::WrongCorrelation));
+        out.put_no_tags(key.response_header_is_flexible(version));
+        let mut log = self.log.lock().unwrap();
+        match key {
+            ApiKey::CreateTopics => {
+                cursor.i32().unwrap();
+                out.put_i32(0);
+                out.put_array_len(1, false);
+                out.put_string(cursor.string(false).unwrap(), false);
+                out.put_i16(if fault == Fault::TopicExists { 36 } else { 0 });
+                out.put_nullable_string((fault == Fault::TopicExists).then_some("it is there"), false);
+            }
+            ApiKey::Produce => {
+                let request = ProduceRequest::decode(&mut cursor, version).unwrap();
+                let partition = request.partitions[0];
+                let mut batch = partition.records.unwrap().to_vec();
+                let records = BatchHeader::checked_from_client(&batch).unwrap().records_count;
+                let base_offset = log.next_offset + i64::from(fault == Fault::OffsetGap);
+                kafka_wire::batch::stamp(&mut batch, base_offset, 0);
+                log.batches.push(batch);
+                log.next_offset += i64::from(records);
+                let error = if let Fault::ProduceError(code) = fault { code } else { 0 };
+                let topic = partition.topic.to_owned();
+                let result = ProduceResult {
+                    topic,
+                    partition: 0,
+                    error,
+                    base_offset,
+                    log_start_offset: 0,
+                    message: None,
+                };
+                encode_response(&mut out, version, &[result]);
+            }
+            ApiKey::Fetch => {
+                let request = FetchRequest::decode(&mut cursor, version).unwrap();
+                let asked = request.partitions[0];
+                let mut records = Vec::new();
+                for batch in log
+                    .batches
+                    .iter()
+                    .skip_while(|batch| base_offset(batch) < asked.fetch_offset)
+                {
+                    let limit = asked.bytes_max as usize - if fault == Fault::ShortFetch { batch.len() } else { 0 };
+                    if records.len() + batch.len() > limit {
+                        break;
+                    }
+                    records.extend_from_slice(batch);
+                }
+                let error = if let Fault::FetchError(code) = fault { code } else { 0 };
+                let (high_watermark, records_bytes) = (log.next_offset, records.len());
+                let writer = ResponseWriter::new(version);
+                writer.start(&mut out, 0, 1);
+                writer.topic(&mut out, asked.topic, 1);
+                let result = FetchResult {
+                    partition: 0,
+                    error,
+                    high_watermark,
+                    log_start_offset: 0,
+                    records_bytes,
+                };
+                writer.partition(&mut out, &result);
+                out.extend_from_slice(&records);
+                writer.end(&mut out);
+            }
+            other => panic!("no client here asks for {other:?}"),
+        }
+        finish_frame(&mut out, 0);
+        out
+    }
+}
+
+fn base_offset(batch: &[u8]) -> i64 {
+    BatchHeader::parse(batch).unwrap().base_offset
+}
+
+fn preload_spec() -> PreloadSpec {
+    PreloadSpec {
+        topic: "orders".to_owned(),
+        stored_batch_bytes: 1_024,
+        file_bytes: 100 * 1_024,
+        payload: PayloadSpec::Json {
+            record_bytes: 200,
+            entropy: 0.25,
+        },
+        seed: 9,
+        base_timestamp_ms: 1_700_000_000_000,
+    }
+}
+
+/// A peer with a hundred batches of 1 KiB, and its index.
+fn loaded() -> (Peer, PreloadIndex) {
+    let peer = Peer::start(Fault::None);
+    let index = preload(peer.address, &preload_spec()).unwrap();
+    (peer, index)
+}
+
+fn fetch_spec(receiver: Receiver, response_bytes: u32, in_flight: usize) -> FetchSpec {
+    let (max_wait_ms, receive_buffer_bytes, socket_receive_buffer_bytes) = (100, 10_000, None);
+    FetchSpec {
+        response_bytes,
+        in_flight,
+        max_wait_ms,
+        receiver,
+        receive_buffer_bytes,
+        socket_receive_buffer_bytes,
+    }
+}
+
+const ONE_PASS: Phase = Phase {
+    duration_ms: 60_000,
+    single_pass: true,
+};
+
+fn failed(checks: &[Check]) -> Vec<&str> {
+    checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| check.name.as_str())
+        .collect()
+}
+
+#[test]
+fn a_preloaded_topic_passes_the_full_check() {
+    let (peer, index) = loaded();
+    assert_eq!((index.base_offsets.len(), index.total_bytes()), (100, 102_400));
+    assert!(
+        peer.log
+            .lock()
+            .unwrap()
+            .batches
+            .iter()
+            .all(|batch| batch.len() == 1_024)
+    );
+    for response_bytes in [1_024, 5_000, 1 << 20] {
+        let checks = verify(peer.address, &index, response_bytes).unwrap();
+        assert_eq!(failed(&checks), [""; 0], "{checks:?}");
+        assert_eq!(checks.len(), 7);
+    }
+}
+
+#[test]
+fn the_same_seed_preloads_the_same_bytes() {
+    let (_, index) = loaded();
+    let (_, again) = loaded();
+    assert_eq!(index, again);
+    let other = preload(
+        Peer::start(Fault::None).address,
+        &PreloadSpec {
+            seed: 10,
+            ..preload_spec()
+        },
+    )
+    .unwrap();
+    assert_ne!(index.payload_checksum, other.payload_checksum);
+}
+
+#[test]
+fn the_index_reads_back() {
+    let (_, index) = loaded();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.json");
+    index.write(&path).unwrap();
+    assert_eq!(PreloadIndex::read(&path).unwrap(), index);
+    std::fs::write(&path, "{}").unwrap();
+    assert!(
+        PreloadIndex::read(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("index.json")
+    );
+}
+
+#[test]
+fn the_full_check_finds_each_kind_of_damage() {
+    type Damage = fn(&mut Log);
+    let rows: [(&str, Damage, &[&str]); 6] = [
+        (
+            "a flipped bit",
+            |log| log.batches[3][500] ^= 1,
+            &["batches with a wrong CRC or count", "payload checksum"],
+        ),
+        (
+            "a lost tail",
+            |log| drop(log.batches.pop()),
+            &["batches", "bytes", "records", "payload checksum"],
+        ),
+        (
+            "a doubled batch at the end",
+            |log| {
+                let mut last = log.batches[99].clone();
+                kafka_wire::batch::stamp(&mut last, log.next_offset, 0);
+                log.next_offset += i64::from(BatchHeader::parse(&last).unwrap().records_count);
+                log.batches.push(last);
+            },
+            &[
+                "batches",
+                "bytes",
+                "batches at another offset",
+                "records",
+                "high watermark",
+                "payload checksum",
+            ],
+        ),
+        (
+            "a gap",
+            |log| {
+                let moved = base_offset(&log.batches[50]) + 1;
+                kafka_wire::batch::stamp(&mut log.batches[50], moved, 0);
+            },
+            &["batches at another offset"],
+        ),
+        (
+            "swapped content",
+            |log| {
+                let (a, b) = (base_offset(&log.batches[1]), base_offset(&log.batches[2]));
+                log.batches.swap(1, 2);
+                kafka_wire::batch::stamp(&mut log.batches[1], a, 0);
+                kafka_wire::batch::stamp(&mut log.batches[2], b, 0);
+            },
+            &["payload checksum"],
+        ),
+        (
+            "an empty log",
+            |log| log.batches.clear(),
+            &["batches", "bytes", "records", "payload checksum"],
+        ),
+    ];
+    for (what, damage, expected) in rows {
+        let (peer, index) = loaded();
+        damage(&mut peer.log.lock().unwrap());
+        let checks = verify(peer.address, &index, 8_192).unwrap();
+        let found = failed(&checks);
+        assert!(expected.iter().all(|name| found.contains(name)), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn a_single_pass_delivers_every_byte_once() {
+    let (peer, index) = loaded();
+    for receiver in [Receiver::Copy, Receiver::Discard] {
+        for in_flight in [1, 2, 4, 7] {
+            // 7 KiB does not divide 100 KiB, and 5,000 bytes are no whole number of batches.
+            for (response_bytes, responses) in [(1_024, 100), (7_168, 15), (5_000, 25), (1 << 20, 1)] {
+                let spec = fetch_spec(receiver, response_bytes, in_flight);
+                let mut client = FetchClient::connect(peer.address, index.clone(), spec).unwrap();
+                let result = client.run(ONE_PASS).unwrap();
+                assert_eq!(
+                    (result.responses, result.delivered_bytes),
+                    (responses, 102_400),
+                    "{receiver:?} {response_bytes}"
+                );
+                assert_eq!((result.moved_bytes, result.data_ended), (102_400, true));
+                assert_eq!(result.latency_ns.len(), responses);
+                assert_eq!(result.response_bytes_achieved, 102_400.0 / responses as f64);
+                // The end is reached: another pass would be answered from the cache.
+                assert_eq!(client.run(ONE_PASS).unwrap().responses, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timed_phase_wraps_at_the_end_and_stops_with_nothing_in_flight() {
+    let (peer, index) = loaded();
+    for receiver in [Receiver::Copy, Receiver::Discard] {
+        let spec = fetch_spec(receiver, 16 * 1_024, 4);
+        let mut client = FetchClient::connect(peer.address, index.clone(), spec).unwrap();
+        let mut delivered_bytes = 0;
+        // As many phases as it takes on a slow machine; each leaves the connection clean for the next.
+        for _ in 0..1_000 {
+            let result = client
+                .run(Phase {
+                    duration_ms: 5,
+                    single_pass: false,
+                })
+                .unwrap();
+            assert!(!result.data_ended && result.wall_ns >= 5_000_000);
+            assert!(
+                result.send_calls <= result.responses.div_ceil(2) + 1,
+                "several requests share a send"
+            );
+            delivered_bytes += result.delivered_bytes;
+            if delivered_bytes > 3 * index.total_bytes() {
+                break;
+            }
+        }
+        assert!(delivered_bytes > 3 * index.total_bytes(), "it goes on from the start");
+        let idle = client
+            .run(Phase {
+                duration_ms: 0,
+                single_pass: false,
+            })
+            .unwrap();
+        assert_eq!((idle.responses, idle.send_calls, idle.receive_calls), (0, 0, 0));
+    }
+}
+
+#[test]
+fn discarding_takes_two_calls_per_response() {
+    let (peer, index) = loaded();
+    let mut client = FetchClient::connect(peer.address, index, fetch_spec(Receiver::Discard, 10_240, 1)).unwrap();
+    let result = client.run(ONE_PASS).unwrap();
+    assert_eq!(
+        (result.responses, result.receive_calls, result.send_calls),
+        (10, 20, 10)
+    );
+}
+
+#[test]
+fn a_fetch_that_goes_wrong_is_an_error_and_no_figure() {
+    let (peer, index) = loaded();
+    let rows = [
+        (Fault::ShortFetch, "carried 1024 record bytes where 2048 were due"),
+        (Fault::FetchError(1), "refused: error 1 (OffsetOutOfRange)"),
+        (Fault::FetchError(3), "error 3 (UnknownTopicOrPartition)"),
+        (Fault::WrongCorrelation, "answer 2 came where answer 1 was due"),
+        (Fault::Close, "the peer closed the connection"),
+    ];
+    for (fault, expected) in rows {
+        for receiver in [Receiver::Copy, Receiver::Discard] {
+            let faulty = Peer::over(peer.log.clone(), fault);
+            let spec = fetch_spec(receiver, 2_048, 2);
+            let mut client = FetchClient::connect(faulty.address, index.clone(), spec).unwrap();
+            let error = client.run(ONE_PASS).unwrap_err().to_string();
+            assert!(error.contains(expected), "{fault:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_preload_that_goes_wrong_is_an_error() {
+    let rows = [
+        (
+            Fault::TopicExists,
+            "CreateTopics of topic `orders` was refused: error 36 (TopicAlreadyExists): it is there",
+        ),
+        (
+            Fault::ProduceError(87),
+            "Produce of topic `orders` was refused: error 87 (InvalidRecord)",
+        ),
+        (Fault::OffsetGap, "batch 0 got base offset 1 where 0 was due"),
+        (Fault::Close, "the peer closed the connection"),
+    ];
+    for (fault, expected) in rows {
+        let error = preload(Peer::start(fault).address, &preload_spec())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{fault:?}: {error}");
+    }
+    let spec = PreloadSpec {
+        file_bytes: 1_000,
+        ..preload_spec()
+    };
+    assert!(
+        preload(Peer::start(Fault::None).address, &spec)
+            .unwrap_err()
+            .to_string()
+            .contains("a multiple of them")
+    );
+}
+
+#[test]
+fn nobody_at_the_address_is_told_with_a_remedy() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = Connection::connect(address, &ConnectOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("is the broker running"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_response_that_cannot_hold_a_batch_is_refused() {
+    let (peer, index) = loaded();
+    for spec in [
+        fetch_spec(Receiver::Copy, 1_023, 1),
+        fetch_spec(Receiver::Copy, 4_096, 0),
+    ] {
+        assert!(matches!(
+            FetchClient::connect(peer.address, index.clone(), spec),
+            Err(ClientError::Spec(_))
+        ));
+    }
+}
+
+fn bare_pair(
+    path: BarePath,
+    receiver: Receiver,
+    single_pass: bool,
+    content: &[u8],
+) -> (BareClient, std::thread::JoinHandle<bare::BareServed>) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let spec = BareServeSpec {
+        path,
+        file: file.path().to_owned(),
+        file_bytes: content.len() as u64,
+        chunk_bytes: 100_000,
+        buffer_bytes: 65_536,
+        single_pass,
+        socket_send_buffer_bytes: None,
+    };
+    let server = std::thread::spawn(move || {
+        let _keep = file;
+        serve(&listener, &spec).unwrap()
+    });
+    let (chunk_bytes, receive_buffer_bytes, socket_receive_buffer_bytes) = (100_000, 65_536, None);
+    let spec = BareReceiveSpec {
+        chunk_bytes,
+        receiver,
+        receive_buffer_bytes,
+        socket_receive_buffer_bytes,
+    };
+    (BareClient::connect(address, spec).unwrap(), server)
+}
+
+#[test]
+fn a_bare_single_pass_moves_the_file_once() {
+    let content = vec![7; 1_000_001];
+    for path in [BarePath::BareSendfile, BarePath::BareReadWrite] {
+        for receiver in [Receiver::Copy, Receiver::Discard] {
+            let (mut client, server) = bare_pair(path, receiver, true, &content);
+            let result = client.run(ONE_PASS).unwrap();
+            assert_eq!(
+                (result.delivered_bytes, result.responses, result.data_ended),
+                (1_000_001, 11, true)
+            );
+            let served = server.join().unwrap();
+            assert_eq!(served.sent_bytes, 1_000_001);
+            // Ten chunks in two buffers each and one of a byte, and a chunk per sendfile, unless a call falls short.
+            match path {
+                BarePath::BareSendfile => {
+                    assert_eq!((served.read_calls, served.send_calls - served.short_sends), (0, 11))
+                }
+                BarePath::BareReadWrite => {
+                    assert_eq!((served.read_calls, served.send_calls - served.short_sends), (21, 21))
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bare_stream_goes_on_until_the_receiver_closes() {
+    let content = vec![7; 1_000_000];
+    for path in [BarePath::BareSendfile, BarePath::BareReadWrite] {
+        let (mut client, server) = bare_pair(path, Receiver::Discard, false, &content);
+        let warmup = client
+            .run(Phase {
+                duration_ms: 20,
+                single_pass: false,
+            })
+            .unwrap();
+        assert_eq!(warmup.moved_bytes, warmup.delivered_bytes);
+        let window = client
+            .run(Phase {
+                duration_ms: 50,
+                single_pass: false,
+            })
+            .unwrap();
+        assert!(window.delivered_bytes > 0 && window.moved_bytes > window.delivered_bytes);
+        drop(client);
+        let served = server.join().unwrap();
+        assert!(served.sent_bytes >= warmup.moved_bytes + window.moved_bytes);
+    }
+}
+
+#[test]
+fn a_bare_server_wants_a_file_that_is_long_enough() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let spec = BareServeSpec {
+        path: BarePath::BareSendfile,
+        file: file.path().to_owned(),
+        file_bytes: 1,
+        chunk_bytes: 1,
+        buffer_bytes: 1,
+        single_pass: true,
+        socket_send_buffer_bytes: None,
+    };
+    assert!(serve(&listener, &spec).unwrap_err().to_string().contains("has 0 bytes"));
+}
+
+#[test]
+fn a_phase_result_reads_back_with_its_histogram() {
+    let (peer, index) = loaded();
+    let mut client = FetchClient::connect(peer.address, index, fetch_spec(Receiver::Copy, 4_096, 2)).unwrap();
+    let result = client.run(ONE_PASS).unwrap();
+    let text = serde_json::to_string(&result).unwrap();
+    assert_eq!(serde_json::from_str::<PhaseResult>(&text).unwrap(), result);
+    let wall_s = result.wall_ns as f64 / 1e9;
+    assert!((result.throughput_mb_per_s() * wall_s - 0.1024).abs() < 1e-9);
+}

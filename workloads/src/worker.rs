@@ -1,0 +1,389 @@
+//! The body of `assay worker`: one client process, driven over stdin and stdout by JSON lines.
+//!
+//! The first line on stdin is a [`WorkerSpec`]. The worker warms up, says `{"event":"ready"}` with nothing in flight, and waits: whoever drives it
+//! reads CPU clocks now, writes `go`, and reads them again after `{"event":"done","result":{..}}`. Then the worker waits for another `go`, for
+//! `quit`, or for the end of stdin. [`WorkerSpec::Preload`] and [`WorkerSpec::Verify`] have no window and answer `done` at once;
+//! [`WorkerSpec::BareServe`] says `{"event":"listening","port":..}`, serves one connection and then answers `done`. What goes wrong is
+//! `{"event":"error","message":".."}` and exit code 3.
+//!
+//! A worker starts no threads and reports no CPU time: the kernel knows it per process.
+
+use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
+use crate::native::fetch::{FetchClient, FetchSpec};
+use crate::native::preload::{PreloadIndex, PreloadSpec, preload};
+use crate::native::verify::{Check, verify};
+use crate::native::{ClientError, Phase, PhaseResult};
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+/// Longest line on stdin, bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Exit code of a worker that did its task.
+pub const EXIT_DONE: u8 = 0;
+/// Exit code of a worker that could not.
+pub const EXIT_ERROR: u8 = 3;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case", deny_unknown_fields)]
+pub enum WorkerSpec {
+    /// Drain a topic.
+    Fetch {
+        /// The broker.
+        address: SocketAddr,
+        /// File with the [`PreloadIndex`] of the topic.
+        index: PathBuf,
+        /// How it is drained.
+        fetch: FetchSpec,
+        /// Traffic before `ready`, ms; 0 where the data must stay untouched until `go`.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+    },
+    /// Send a file without a protocol to one connection.
+    BareServe {
+        /// What, and how.
+        serve: BareServeSpec,
+    },
+    /// Take what a bare server sends.
+    BareReceive {
+        /// The server.
+        address: SocketAddr,
+        /// How it is taken.
+        receive: BareReceiveSpec,
+        /// Traffic before `ready`, ms; with 0 the connection itself is made after `go`, because the server sends at once.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+    },
+    /// Fill a topic.
+    Preload {
+        /// The broker.
+        address: SocketAddr,
+        /// With what.
+        preload: PreloadSpec,
+        /// File that the [`PreloadIndex`] is written to.
+        index: PathBuf,
+    },
+    /// Check a topic.
+    Verify {
+        /// The broker.
+        address: SocketAddr,
+        /// File with the [`PreloadIndex`] of the topic.
+        index: PathBuf,
+        /// `max_bytes` of each fetch.
+        response_bytes: u32,
+    },
+}
+
+/// What a worker says, one JSON line each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum WorkerEvent {
+    /// The bare server can be connected to.
+    Listening {
+        /// On 127.0.0.1.
+        port: u16,
+    },
+    /// Warmed up, nothing in flight, waiting for `go`.
+    Ready {
+        /// What the warm-up moved; absent without one.
+        warmup: Option<PhaseResult>,
+    },
+    /// The task, or a window of it, is over.
+    Done {
+        /// What came of it.
+        result: WorkerResult,
+    },
+    /// The task cannot be done.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What came of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerResult {
+    /// Of a window of [`WorkerSpec::Fetch`] or [`WorkerSpec::BareReceive`].
+    Phase(PhaseResult),
+    /// Of [`WorkerSpec::BareServe`].
+    Served(BareServed),
+    /// Of [`WorkerSpec::Preload`]: batches and records stored.
+    Preloaded {
+        /// Batches.
+        batches: u64,
+        /// Records.
+        records: u64,
+    },
+    /// Of [`WorkerSpec::Verify`].
+    Checks(Vec<Check>),
+}
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error("the task can't be read: {0}")]
+    Spec(#[from] serde_json::Error),
+    #[error("`{0}` where `go` or `quit` was due")]
+    Command(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("stdin or stdout: {0}")]
+    Pipe(#[from] io::Error),
+}
+
+/// Does one task and returns the exit code of the process.
+pub fn run(input: impl BufRead, output: impl Write) -> u8 {
+    let mut driver = Driver { input, output };
+    let Err(error) = driver.work() else { return EXIT_DONE };
+    // Whoever started the worker may be gone, and then nobody is left to be told.
+    let _ = driver.say(&WorkerEvent::Error {
+        message: error.to_string(),
+    });
+    EXIT_ERROR
+}
+
+/// The two pipes to whoever started the worker.
+struct Driver<I, O> {
+    input: I,
+    output: O,
+}
+
+impl<I: BufRead, O: Write> Driver<I, O> {
+    fn work(&mut self) -> Result<(), WorkerError> {
+        let result = match serde_json::from_str(&self.line()?)? {
+            WorkerSpec::Fetch {
+                address,
+                index,
+                fetch,
+                warmup_ms,
+                window,
+            } => {
+                let mut client = FetchClient::connect(address, PreloadIndex::read(&index)?, fetch)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
+                return self.windows(warmup, || client.run(window));
+            }
+            WorkerSpec::BareReceive {
+                address,
+                receive,
+                warmup_ms,
+                window,
+            } => {
+                let mut client = None;
+                let mut run = |phase| match &mut client {
+                    Some(client) => BareClient::run(client, phase),
+                    None => client.insert(BareClient::connect(address, receive.clone())?).run(phase),
+                };
+                let warmup = warmup_phase(warmup_ms).map(&mut run).transpose()?;
+                return self.windows(warmup, || run(window));
+            }
+            WorkerSpec::BareServe { serve: spec } => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                self.say(&WorkerEvent::Listening {
+                    port: listener.local_addr()?.port(),
+                })?;
+                WorkerResult::Served(serve(&listener, &spec)?)
+            }
+            WorkerSpec::Preload {
+                address,
+                preload: spec,
+                index,
+            } => {
+                let stored = preload(address, &spec)?;
+                stored.write(&index)?;
+                let records = u64::try_from(stored.end_offset).unwrap_or_default();
+                WorkerResult::Preloaded {
+                    batches: stored.base_offsets.len() as u64,
+                    records,
+                }
+            }
+            WorkerSpec::Verify {
+                address,
+                index,
+                response_bytes,
+            } => WorkerResult::Checks(verify(address, &PreloadIndex::read(&index)?, response_bytes)?),
+        };
+        self.say(&WorkerEvent::Done { result })?;
+        self.go_again().map(drop)
+    }
+
+    /// Says `ready`, and runs a window for each `go`.
+    fn windows(
+        &mut self,
+        warmup: Option<PhaseResult>,
+        mut window: impl FnMut() -> Result<PhaseResult, ClientError>,
+    ) -> Result<(), WorkerError> {
+        self.say(&WorkerEvent::Ready { warmup })?;
+        while self.go_again()? {
+            let result = WorkerResult::Phase(window()?);
+            self.say(&WorkerEvent::Done { result })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a command: true for `go`, false for `quit` or the end of stdin.
+    fn go_again(&mut self) -> Result<bool, WorkerError> {
+        match self.line()?.trim() {
+            "go" => Ok(true),
+            "quit" | "" => Ok(false),
+            other => Err(WorkerError::Command(other.to_owned())),
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.input.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn say(&mut self, event: &WorkerEvent) -> io::Result<()> {
+        let mut line = serde_json::to_string(event)?;
+        line.push('\n');
+        self.output.write_all(line.as_bytes())?;
+        self.output.flush()
+    }
+}
+
+fn warmup_phase(duration_ms: u32) -> Option<Phase> {
+    (duration_ms > 0).then_some(Phase {
+        duration_ms,
+        single_pass: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::Receiver;
+    use crate::native::bare::BarePath;
+    use std::io::BufReader;
+    use std::os::unix::net::UnixStream;
+
+    /// Runs a worker on a script of input lines.
+    fn script(lines: &[String]) -> (u8, Vec<WorkerEvent>) {
+        let mut output = Vec::new();
+        let code = run(lines.join("\n").as_bytes(), &mut output);
+        let events = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        (code, events.map(|line| serde_json::from_slice(line).unwrap()).collect())
+    }
+
+    fn message(events: &[WorkerEvent]) -> &str {
+        let Some(WorkerEvent::Error { message }) = events.last() else {
+            panic!("{events:?}")
+        };
+        message
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_read_or_done_is_an_error_event_and_exit_3() {
+        let (code, events) = script(&["{\"task\":\"fly\"}".to_owned()]);
+        assert_eq!(code, EXIT_ERROR);
+        assert!(message(&events).contains("the task can't be read: unknown variant `fly`"));
+        assert_eq!(script(&[]).0, EXIT_ERROR);
+
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let spec = WorkerSpec::Verify {
+            address,
+            index: "no/such/index.json".into(),
+            response_bytes: 1,
+        };
+        let (code, events) = script(&[serde_json::to_string(&spec).unwrap()]);
+        assert_eq!(code, EXIT_ERROR);
+        assert!(message(&events).starts_with("no/such/index.json: "));
+    }
+
+    /// A bare server and a bare receiver as two workers, with real pipes between them and their driver.
+    #[test]
+    fn two_workers_play_a_bare_trial() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[1; 300_000]).unwrap();
+        let served = WorkerSpec::BareServe {
+            serve: BareServeSpec {
+                path: BarePath::BareSendfile,
+                file: file.path().to_owned(),
+                file_bytes: 300_000,
+                chunk_bytes: 65_536,
+                buffer_bytes: 65_536,
+                single_pass: false,
+                socket_send_buffer_bytes: None,
+            },
+        };
+        let mut server = start(&served);
+        let WorkerEvent::Listening { port } = server.hear() else {
+            panic!("a server listens first")
+        };
+        let mut receiver = start(&WorkerSpec::BareReceive {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            receive: BareReceiveSpec {
+                chunk_bytes: 65_536,
+                receiver: Receiver::Discard,
+                receive_buffer_bytes: 0,
+                socket_receive_buffer_bytes: None,
+            },
+            warmup_ms: 10,
+            window: Phase {
+                duration_ms: 20,
+                single_pass: false,
+            },
+        });
+        let WorkerEvent::Ready { warmup: Some(warmup) } = receiver.hear() else {
+            panic!("ready after the warm-up")
+        };
+        let mut moved_bytes = warmup.moved_bytes;
+        for _ in 0..2 {
+            receiver.pipe.get_mut().write_all(b"go\n").unwrap();
+            let WorkerEvent::Done {
+                result: WorkerResult::Phase(phase),
+            } = receiver.hear()
+            else {
+                panic!("a window ends")
+            };
+            assert!(phase.delivered_bytes > 0 && phase.latency_ns.len() == phase.responses);
+            moved_bytes += phase.moved_bytes;
+        }
+        receiver.pipe.get_mut().write_all(b"stop\n").unwrap();
+        let WorkerEvent::Error { message } = receiver.hear() else {
+            panic!("an unknown command is an error")
+        };
+        assert!(message.contains("`stop` where `go` or `quit` was due"));
+        assert_eq!(receiver.thread.join().unwrap(), EXIT_ERROR);
+
+        let WorkerEvent::Done {
+            result: WorkerResult::Served(sent),
+        } = server.hear()
+        else {
+            panic!("the peer closed")
+        };
+        assert!(sent.sent_bytes >= moved_bytes);
+        server.pipe.get_mut().write_all(b"quit\n").unwrap();
+        assert_eq!(server.thread.join().unwrap(), EXIT_DONE);
+    }
+
+    struct Started {
+        pipe: BufReader<UnixStream>,
+        thread: std::thread::JoinHandle<u8>,
+    }
+
+    impl Started {
+        fn hear(&mut self) -> WorkerEvent {
+            let mut line = String::new();
+            self.pipe.read_line(&mut line).unwrap();
+            serde_json::from_str(&line).unwrap()
+        }
+    }
+
+    fn start(spec: &WorkerSpec) -> Started {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        writeln!(ours, "{}", serde_json::to_string(spec).unwrap()).unwrap();
+        let input = BufReader::new(theirs.try_clone().unwrap());
+        Started {
+            pipe: BufReader::new(ours),
+            thread: std::thread::spawn(move || run(input, theirs)),
+        }
+    }
+}
