@@ -69,7 +69,11 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(error)?;
         stream.set_nodelay(true).map_err(error)?;
         stream.set_write_timeout(Some(timeout)).map_err(error)?;
-        Ok(Self { address, stream, frames: FrameBuffer::new(FRAME_BYTES_MAX) })
+        Ok(Self {
+            address,
+            stream,
+            frames: FrameBuffer::new(FRAME_BYTES_MAX),
+        })
     }
 
     /// Writes one or several request frames.
@@ -91,7 +95,9 @@ impl Connection {
             if left.is_zero() {
                 return Err(self.failed(ErrorKind::TimedOut.into()));
             }
-            self.stream.set_read_timeout(Some(left)).map_err(|source| self.failed(source))?;
+            self.stream
+                .set_read_timeout(Some(left))
+                .map_err(|source| self.failed(source))?;
             match self.stream.read(self.frames.space()) {
                 Ok(0) => return Err(self.failed(ErrorKind::UnexpectedEof.into())),
                 Ok(count) => self.frames.advance(count),
@@ -102,11 +108,22 @@ impl Connection {
         let frame = self.frames.frame().map_err(wire)?.unwrap_or_default();
         let (found, decoded) = decode(frame).map_err(wire)?;
         self.frames.consume_frame();
-        if found == expected { Ok(decoded) } else { Err(ClientError::Correlation { address, expected, found }) }
+        if found == expected {
+            Ok(decoded)
+        } else {
+            Err(ClientError::Correlation {
+                address,
+                expected,
+                found,
+            })
+        }
     }
 
     fn failed(&self, source: std::io::Error) -> ClientError {
-        ClientError::Connection { address: self.address, source }
+        ClientError::Connection {
+            address: self.address,
+            source,
+        }
     }
 }
 
@@ -133,7 +150,11 @@ pub fn create_topic(address: SocketAddr, topic: &str, partitions: u32, timeout: 
     if code == ErrorCode::None.code() {
         return Ok(());
     }
-    Err(ClientError::CreateTopic { topic: topic.to_owned(), code, message })
+    Err(ClientError::CreateTopic {
+        topic: topic.to_owned(),
+        code,
+        message,
+    })
 }
 
 /// Reads a CreateTopics response of one topic: correlation id, then error code and message.
@@ -141,10 +162,16 @@ fn decode_create_topics(frame: &[u8]) -> Result<(i32, (i16, String)), WireError>
     let mut cursor = Cursor::new(frame);
     let correlation_id = cursor.i32()?;
     cursor.i32()?; // throttle time
-    let mut outcome = (ErrorCode::UnknownServerError.code(), "the answer names no topic".to_owned());
+    let mut outcome = (
+        ErrorCode::UnknownServerError.code(),
+        "the answer names no topic".to_owned(),
+    );
     for _ in 0..cursor.array_len(false, 6)?.unwrap_or(0) {
         cursor.string(false)?;
-        outcome = (cursor.i16()?, cursor.nullable_string(false)?.unwrap_or_default().to_owned());
+        outcome = (
+            cursor.i16()?,
+            cursor.nullable_string(false)?.unwrap_or_default().to_owned(),
+        );
     }
     cursor.finish()?;
     Ok((correlation_id, outcome))

@@ -65,7 +65,11 @@ mod tests {
 
     #[test]
     fn payloads_read_back_and_notice_every_flipped_bit() {
-        let identity = Identity { producer: 3, partition: 11, sequence: 1 << 40 };
+        let identity = Identity {
+            producer: 3,
+            partition: 11,
+            sequence: 1 << 40,
+        };
         let mut payload = Vec::new();
         for record_bytes in [RECORD_BYTES_MIN, RECORD_BYTES_MIN + 1, 100, 256] {
             identity.encode(record_bytes, &mut payload);
@@ -85,8 +89,18 @@ mod tests {
     #[test]
     fn the_filler_differs_between_records() {
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        Identity { producer: 0, partition: 0, sequence: 1 }.encode(64, &mut left);
-        Identity { producer: 0, partition: 0, sequence: 2 }.encode(64, &mut right);
+        Identity {
+            producer: 0,
+            partition: 0,
+            sequence: 1,
+        }
+        .encode(64, &mut left);
+        Identity {
+            producer: 0,
+            partition: 0,
+            sequence: 2,
+        }
+        .encode(64, &mut right);
         assert_ne!(left[FILLER_AT..60], right[FILLER_AT..60]);
     }
 }

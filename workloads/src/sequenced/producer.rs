@@ -180,20 +180,34 @@ impl Producer {
             if self.pending[partition].is_none() {
                 self.pending[partition] = Some(self.new_batch(partition));
             }
-            let Some(batch) = &mut self.pending[partition] else { continue };
+            let Some(batch) = &mut self.pending[partition] else {
+                continue;
+            };
             let flipped = batch.damage.then(|| {
                 // Behind the 21 bytes that the CRC does not cover; the same bit is flipped back after sending.
-                self.random.random_range(kafka_wire::batch::CRC_START * 8..batch.bytes.len() * 8)
+                self.random
+                    .random_range(kafka_wire::batch::CRC_START * 8..batch.bytes.len() * 8)
             });
             if let Some(bit) = flipped {
                 batch.bytes[bit / 8] ^= 1 << (bit % 8);
             }
             let (topic, acks) = (&self.spec.topic, self.spec.acks.code());
-            produce::encode_request(&mut self.frames, self.correlation_id, topic, partition as i32, acks, &batch.bytes);
+            produce::encode_request(
+                &mut self.frames,
+                self.correlation_id,
+                topic,
+                partition as i32,
+                acks,
+                &batch.bytes,
+            );
             if let Some(bit) = flipped {
                 batch.bytes[bit / 8] ^= 1 << (bit % 8);
             }
-            announced.push(if batch.damage { Event::SentDamaged(batch.run) } else { Event::Sent(batch.run) });
+            announced.push(if batch.damage {
+                Event::SentDamaged(batch.run)
+            } else {
+                Event::Sent(batch.run)
+            });
             self.correlation_id = self.correlation_id.wrapping_add(1);
         }
         self.history.append_all(announced)?;
@@ -202,31 +216,49 @@ impl Producer {
         let mut failed = connection.send(&self.frames).is_err();
         let mut records = 0;
         for partition in 0..self.pending.len() {
-            let Some(batch) = &mut self.pending[partition] else { continue };
+            let Some(batch) = &mut self.pending[partition] else {
+                continue;
+            };
             let run = batch.run;
             let expected = first_id.wrapping_add(partition as i32);
-            let answer = if failed { None } else { receive(connection, deadline, expected, run.partition).ok() };
+            let answer = if failed {
+                None
+            } else {
+                receive(connection, deadline, expected, run.partition).ok()
+            };
             let Some(result) = answer else {
                 failed = true;
-                self.history.append(Event::Failed { run, code: CODE_CONNECTION })?;
+                self.history.append(Event::Failed {
+                    run,
+                    code: CODE_CONNECTION,
+                })?;
                 continue;
             };
             match meaning(result.error) {
                 Meaning::Acknowledged => {
-                    self.history.append(Event::Acknowledged { run, base_offset: result.base_offset })?;
+                    self.history.append(Event::Acknowledged {
+                        run,
+                        base_offset: result.base_offset,
+                    })?;
                     acknowledged.fetch_add(u64::from(run.count), Ordering::Relaxed);
                     records += u64::from(run.count);
                     self.pending[partition] = None;
                 }
                 Meaning::Refused => {
-                    self.history.append(Event::Refused { run, code: result.error })?;
+                    self.history.append(Event::Refused {
+                        run,
+                        code: result.error,
+                    })?;
                     if batch.damage {
                         // Refusing what is damaged is how it should be: that is progress, too.
                         records += 1;
                         batch.damage = false;
                     }
                 }
-                Meaning::Indeterminate => self.history.append(Event::Failed { run, code: result.error })?,
+                Meaning::Indeterminate => self.history.append(Event::Failed {
+                    run,
+                    code: result.error,
+                })?,
             }
         }
         Ok((!failed).then_some(records))
@@ -240,17 +272,30 @@ impl Producer {
             base_sequence: self.next_sequence[partition],
             count: self.random.random_range(fewest..=most),
         };
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64);
         self.builder.clear(now_ms);
         for sequence in run.base_sequence..run.end_sequence() {
-            let identity = Identity { producer: run.producer, partition: run.partition, sequence };
+            let identity = Identity {
+                producer: run.producer,
+                partition: run.partition,
+                sequence,
+            };
             identity.encode(self.spec.record_bytes, &mut self.payload);
             self.builder.push(now_ms, None, &self.payload);
         }
         self.next_sequence[partition] = run.end_sequence();
         self.batches += 1;
-        let damage = self.spec.damage_every.is_some_and(|every| self.batches.is_multiple_of(u64::from(every)));
-        Pending { run, damage, bytes: self.builder.finish().to_vec() }
+        let damage = self
+            .spec
+            .damage_every
+            .is_some_and(|every| self.batches.is_multiple_of(u64::from(every)));
+        Pending {
+            run,
+            damage,
+            bytes: self.builder.finish().to_vec(),
+        }
     }
 }
 
@@ -265,7 +310,10 @@ fn receive(
         let (correlation_id, results) = produce::decode_response(frame, produce::CLIENT_VERSION)?;
         let result = results.into_iter().find(|result| result.partition == partition as i32);
         // An answer that leaves the partition out says nothing about its batch.
-        let missing = kafka_wire::WireError::InvalidLength { at: frame.len(), length: 0 };
+        let missing = kafka_wire::WireError::InvalidLength {
+            at: frame.len(),
+            length: 0,
+        };
         Ok((correlation_id, result.ok_or(missing)?))
     })
 }

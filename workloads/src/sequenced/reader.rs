@@ -78,7 +78,12 @@ impl Reader {
     /// # Errors
     /// When the history cannot be created.
     pub fn create(address: SocketAddr, topic: &str, timeout: Duration, history: &Path) -> Result<Self, HistoryError> {
-        Ok(Self { address, topic: topic.to_owned(), timeout, history: HistoryWriter::create(history)? })
+        Ok(Self {
+            address,
+            topic: topic.to_owned(),
+            timeout,
+            history: HistoryWriter::create(history)?,
+        })
     }
 
     /// Reads all `partitions` to their ends; `delivered` counts records.
@@ -110,9 +115,17 @@ impl Reader {
             let failure = match attempt {
                 Err(source) => {
                     connection = None;
-                    ReadError::Client { partition, offset, source }
+                    ReadError::Client {
+                        partition,
+                        offset,
+                        source,
+                    }
                 }
-                Ok((code, _, _)) if code != ErrorCode::None.code() => ReadError::Refused { partition, offset, code },
+                Ok((code, _, _)) if code != ErrorCode::None.code() => ReadError::Refused {
+                    partition,
+                    offset,
+                    code,
+                },
                 Ok((_, high_watermark, records)) => {
                     let walked = walk(partition, offset, &records);
                     self.history.append_all(walked.events.iter().copied())?;
@@ -120,10 +133,17 @@ impl Reader {
                     let stepped = walked.next_offset > offset;
                     offset = walked.next_offset;
                     if let Some(what) = walked.obstacle {
-                        return Err(ReadError::Stuck { partition, offset, what });
+                        return Err(ReadError::Stuck {
+                            partition,
+                            offset,
+                            what,
+                        });
                     }
                     if offset >= high_watermark {
-                        self.history.append(Event::ReadEnd { partition, next_offset: high_watermark })?;
+                        self.history.append(Event::ReadEnd {
+                            partition,
+                            next_offset: high_watermark,
+                        })?;
                         return Ok(());
                     }
                     if stepped {
@@ -131,7 +151,11 @@ impl Reader {
                         continue;
                     }
                     let what = format!("no records, though the high watermark is {high_watermark}");
-                    ReadError::Stuck { partition, offset, what }
+                    ReadError::Stuck {
+                        partition,
+                        offset,
+                        what,
+                    }
                 }
             };
             stuck += 1;
@@ -155,14 +179,25 @@ impl Reader {
         };
         let mut request = Vec::new();
         let (bytes_max, wait_ms) = (FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX);
-        fetch::encode_request(&mut request, 1, &self.topic, partition as i32, offset, bytes_max, wait_ms);
+        fetch::encode_request(
+            &mut request,
+            1,
+            &self.topic,
+            partition as i32,
+            offset,
+            bytes_max,
+            wait_ms,
+        );
         open.send(&request)?;
         open.receive(Instant::now() + self.timeout, 1, |frame| {
             let head = fetch::ResponseHead::decode(frame)?;
             let code = if head.error == 0 { head.result.error } else { head.error };
             let records = frame.get(head.head_bytes..).unwrap_or_default();
             let records = &records[..records.len().min(head.result.records_bytes)];
-            Ok((head.correlation_id, (code, head.result.high_watermark, records.to_vec())))
+            Ok((
+                head.correlation_id,
+                (code, head.result.high_watermark, records.to_vec()),
+            ))
         })
     }
 }
@@ -179,14 +214,21 @@ struct Walked {
 
 /// Tells the batches in `bytes`, which were asked for from `offset` on.
 fn walk(partition: u32, offset: i64, bytes: &[u8]) -> Walked {
-    let mut walked = Walked { next_offset: offset, ..Walked::default() };
+    let mut walked = Walked {
+        next_offset: offset,
+        ..Walked::default()
+    };
     let mut batches = BatchIter::new(bytes);
     for item in batches.by_ref() {
         let (header, batch) = match item {
             Ok(batch) => batch,
             Err(error) => {
                 // Without a sound length the next batch cannot be found.
-                let torn = OffsetRun { partition, base_offset: walked.next_offset, count: 1 };
+                let torn = OffsetRun {
+                    partition,
+                    base_offset: walked.next_offset,
+                    count: 1,
+                };
                 walked.events.push(Event::Torn(torn));
                 walked.obstacle = Some(error.to_string());
                 return walked;
@@ -199,14 +241,24 @@ fn walk(partition: u32, offset: i64, bytes: &[u8]) -> Walked {
             }
             Err(_) => {
                 let count = header.last_offset_delta.saturating_add(1).clamp(1, TORN_RECORDS_MAX) as u32;
-                walked.events.push(Event::Torn(OffsetRun { partition, base_offset: header.base_offset, count }));
-                walked.next_offset = walked.next_offset.max(header.base_offset.saturating_add(i64::from(count)));
+                walked.events.push(Event::Torn(OffsetRun {
+                    partition,
+                    base_offset: header.base_offset,
+                    count,
+                }));
+                walked.next_offset = walked
+                    .next_offset
+                    .max(header.base_offset.saturating_add(i64::from(count)));
             }
         }
     }
     if walked.next_offset == offset && !batches.rest().is_empty() {
         // KIP-74: a response holds at least one whole batch, whatever its limit.
-        walked.events.push(Event::Torn(OffsetRun { partition, base_offset: offset, count: 1 }));
+        walked.events.push(Event::Torn(OffsetRun {
+            partition,
+            base_offset: offset,
+            count: 1,
+        }));
         walked.obstacle = Some(format!("a batch that is cut off after {} bytes", batches.rest().len()));
     }
     walked
@@ -214,8 +266,14 @@ fn walk(partition: u32, offset: i64, bytes: &[u8]) -> Walked {
 
 fn corrupted_batch(partition: u32, header: &BatchHeader, walked: &mut Walked) {
     let count = header.records_count.max(1) as u32;
-    walked.events.push(Event::Corrupted(OffsetRun { partition, base_offset: header.base_offset, count }));
-    walked.next_offset = walked.next_offset.max(header.base_offset.saturating_add(i64::from(count)));
+    walked.events.push(Event::Corrupted(OffsetRun {
+        partition,
+        base_offset: header.base_offset,
+        count,
+    }));
+    walked.next_offset = walked
+        .next_offset
+        .max(header.base_offset.saturating_add(i64::from(count)));
 }
 
 /// Tells the records of a sound batch as runs, as long as they can be.
@@ -228,11 +286,18 @@ fn walk_batch(partition: u32, header: BatchHeader, batch: &[u8], walked: &mut Wa
         let Ok(record) = record else {
             let base_offset = walked.next_offset.max(header.base_offset);
             let count = (header.last_offset() - base_offset + 1).clamp(1, i64::from(TORN_RECORDS_MAX)) as u32;
-            walked.events.push(Event::Torn(OffsetRun { partition, base_offset, count }));
+            walked.events.push(Event::Torn(OffsetRun {
+                partition,
+                base_offset,
+                count,
+            }));
             break;
         };
         walked.records += 1;
-        let identity = record.value.and_then(Identity::decode).filter(|identity| identity.partition == partition);
+        let identity = record
+            .value
+            .and_then(Identity::decode)
+            .filter(|identity| identity.partition == partition);
         extend_last(&mut walked.events, partition, record.offset, identity);
         walked.next_offset = walked.next_offset.max(record.offset.saturating_add(1));
     }
@@ -255,11 +320,30 @@ fn extend_last(events: &mut Vec<Event>, partition: u32, offset: i64, identity: O
         {
             run.count += 1;
         }
-        (_, Some(Identity { producer, partition, sequence })) => {
-            let run = Run { producer, partition, base_sequence: sequence, count: 1 };
-            events.push(Event::Delivered { run, base_offset: offset });
+        (
+            _,
+            Some(Identity {
+                producer,
+                partition,
+                sequence,
+            }),
+        ) => {
+            let run = Run {
+                producer,
+                partition,
+                base_sequence: sequence,
+                count: 1,
+            };
+            events.push(Event::Delivered {
+                run,
+                base_offset: offset,
+            });
         }
-        (_, None) => events.push(Event::Corrupted(OffsetRun { partition, base_offset: offset, count: 1 })),
+        (_, None) => events.push(Event::Corrupted(OffsetRun {
+            partition,
+            base_offset: offset,
+            count: 1,
+        })),
     }
 }
 
@@ -276,7 +360,12 @@ mod tests {
         let mut builder = BatchBuilder::new(0);
         let mut payload = Vec::new();
         for sequence in sequences {
-            Identity { producer: 9, partition: PARTITION, sequence }.encode(64, &mut payload);
+            Identity {
+                producer: 9,
+                partition: PARTITION,
+                sequence,
+            }
+            .encode(64, &mut payload);
             builder.push(0, None, &payload);
         }
         let mut bytes = builder.finish().to_vec();
@@ -285,11 +374,23 @@ mod tests {
     }
 
     fn delivered(base_sequence: u64, count: u32, base_offset: i64) -> Event {
-        Event::Delivered { run: Run { producer: 9, partition: PARTITION, base_sequence, count }, base_offset }
+        Event::Delivered {
+            run: Run {
+                producer: 9,
+                partition: PARTITION,
+                base_sequence,
+                count,
+            },
+            base_offset,
+        }
     }
 
     fn offsets(base_offset: i64, count: u32) -> OffsetRun {
-        OffsetRun { partition: PARTITION, base_offset, count }
+        OffsetRun {
+            partition: PARTITION,
+            base_offset,
+            count,
+        }
     }
 
     #[test]
@@ -312,7 +413,10 @@ mod tests {
         let last = torn.len() - 1;
         torn[last] ^= 1;
         let walked = walk(PARTITION, 0, &[batch(0, 0..2), torn, batch(5, 5..6)].concat());
-        assert_eq!(walked.events, [delivered(0, 2, 0), Event::Torn(offsets(2, 3)), delivered(5, 1, 5)]);
+        assert_eq!(
+            walked.events,
+            [delivered(0, 2, 0), Event::Torn(offsets(2, 3)), delivered(5, 1, 5)]
+        );
         assert_eq!((walked.next_offset, walked.obstacle), (6, None));
     }
 
@@ -320,7 +424,12 @@ mod tests {
     fn a_foreign_payload_in_a_sound_batch_is_corrupted() {
         let mut builder = BatchBuilder::new(0);
         let mut elsewhere = Vec::new();
-        Identity { producer: 9, partition: PARTITION + 1, sequence: 0 }.encode(64, &mut elsewhere);
+        Identity {
+            producer: 9,
+            partition: PARTITION + 1,
+            sequence: 0,
+        }
+        .encode(64, &mut elsewhere);
         builder.push(0, None, b"hello");
         builder.push(0, None, &elsewhere);
         let foreign = builder.finish().to_vec();
@@ -345,7 +454,11 @@ mod tests {
     #[test]
     fn the_cut_tail_behind_a_whole_batch_is_no_obstacle() {
         let next = batch(2, 2..9);
-        let walked = walk(PARTITION, 0, &[batch(0, 0..2), next[..next.len() / 2].to_vec()].concat());
+        let walked = walk(
+            PARTITION,
+            0,
+            &[batch(0, 0..2), next[..next.len() / 2].to_vec()].concat(),
+        );
         assert_eq!((walked.events, walked.next_offset), (vec![delivered(0, 2, 0)], 2));
         assert_eq!(walked.obstacle, None);
     }

@@ -1,0 +1,76 @@
+//! Names of the bugs that can be planted in the bundled broker, so that the checker itself is tested.
+//!
+//! The broker carries the bugs; this module only names them and says which anomaly must be found.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A bug that the bundled broker can be started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlantedBug {
+    /// A batch is acknowledged before it is written.
+    AckBeforeWrite,
+    /// The CRC of an arriving batch is not checked.
+    SkipCrc,
+}
+
+impl PlantedBug {
+    /// Every bug there is.
+    pub const ALL: [PlantedBug; 2] = [PlantedBug::AckBeforeWrite, PlantedBug::SkipCrc];
+
+    /// The name on the command line and in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlantedBug::AckBeforeWrite => "ack-before-write",
+            PlantedBug::SkipCrc => "skip-crc",
+        }
+    }
+
+    /// The invariant that has to be blamed when the bug is planted.
+    pub fn breaks(self) -> &'static str {
+        match self {
+            PlantedBug::AckBeforeWrite => "lost",
+            PlantedBug::SkipCrc => "torn",
+        }
+    }
+}
+
+impl fmt::Display for PlantedBug {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A name that is no planted bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no planted bug is called {0:?}; there are: ack-before-write, skip-crc")]
+pub struct UnknownBug(String);
+
+impl FromStr for PlantedBug {
+    type Err = UnknownBug;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|bug| bug.name() == name)
+            .ok_or_else(|| UnknownBug(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_are_all_in_the_error() {
+        for bug in PlantedBug::ALL {
+            assert_eq!(bug.name().parse(), Ok(bug));
+            assert_eq!(serde_json::to_string(&bug).unwrap(), format!("\"{bug}\""));
+            let error = "no-such".parse::<PlantedBug>().unwrap_err().to_string();
+            assert!(error.contains(bug.name()), "{error}");
+        }
+    }
+}
