@@ -6,10 +6,14 @@
 //! made last year on another machine is analysed in exactly the same way as one that has just ended.
 
 pub mod analysis;
+pub mod charts;
 pub mod estimate;
+pub mod export;
 pub mod figures;
 pub mod reader;
+pub mod report;
 pub mod schema;
+pub mod tables;
 pub mod verdict;
 pub mod wording;
 pub mod writer;

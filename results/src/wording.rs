@@ -113,11 +113,6 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
         .collect();
     found.sort_by(|left, right| left.1.ratio().total_cmp(&right.1.ratio()));
     let metric = card.metric(metric)?;
-    let verb = if metric.better == Better::Lower {
-        "takes"
-    } else {
-        "reaches"
-    };
     let place = |(cell, estimate): &(&Cell, &RatioEstimate)| {
         let place = if cell.levels.is_empty() {
             String::new()
@@ -132,18 +127,23 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
         [] => None,
         [only] => {
             let (ratio, place) = place(only);
+            let verb = if metric.better == Better::Lower {
+                "takes"
+            } else {
+                "reaches"
+            };
             Some(format!("{level} {verb} {ratio} the {label} of {baseline}{place}."))
         }
         [first, .., last] => {
             let ((low, low_place), (high, high_place)) = (place(first), place(last));
             Some(format!(
-                "{level} {verb} between {low}{low_place} and {high}{high_place} the {label} of {baseline}."
+                "Against {baseline}, the {label} of {level} goes from {low}{low_place} to {high}{high_place}."
             ))
         }
     }
 }
 
-/// "Expected 4 for read-write and 2 for sendfile; found 4 for read-write, 2 to 34 for sendfile."
+/// "Claimed: 4 for read-write, 2 for sendfile. Found: 4 for read-write, 2 to 34 for sendfile."
 fn count_sentence(context: &Context<'_>, metric: &str) -> Option<String> {
     let ClaimCard::Counts { expected, .. } = context.claim else {
         return None;
@@ -210,7 +210,7 @@ pub fn crossover(card: &ExperimentCard, findings: &[CellFinding]) -> String {
         .collect();
     drop_idle_factors(&mut phrases);
     // What holds comes first, what doesn't after it.
-    phrases.sort_by_key(|(_, phrase)| phrase.head == "not");
+    phrases.sort_by_key(|(_, phrase)| phrase.head.starts_with("not"));
     let parts: Vec<String> = phrases
         .into_iter()
         .map(|(key, Phrase { head, tail })| {

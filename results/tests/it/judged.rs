@@ -101,7 +101,7 @@ fn conditional_names_the_crossover() {
     let crossover = "Confirmed in 2 of 6 cells: from 64 KiB on when receiver=discard (below: equivalent); not when \
                      receiver=copy (refuted).";
     assert!(reason.starts_with(crossover), "{reason}");
-    assert!(reason.contains("at 1 MiB, copy, hot and 2.0"), "{reason}");
+    assert!(reason.contains("at 1 MiB, copy, hot to 2.0"), "{reason}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod files;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
+mod shown;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod synthetic;

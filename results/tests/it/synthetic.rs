@@ -10,6 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use results::schema::*;
 use results::writer::RunWriter;
 
+/// Response bytes, receiver and cache of a cell, and the true ratio of each level to read-write.
+pub type TrueCell = (&'static str, &'static str, &'static str, Vec<(&'static str, f64)>);
+
 /// What is true of a synthetic experiment.
 pub struct Truth {
     /// The seed of all noise.
@@ -18,8 +21,8 @@ pub struct Truth {
     pub blocks: u32,
     /// The standard deviation of one trial's log throughput.
     pub noise: f64,
-    /// (response bytes, receiver, cache) of each cell and the true ratio of each level to read-write.
-    pub cells: Vec<(&'static str, &'static str, &'static str, Vec<(&'static str, f64)>)>,
+    /// The cells.
+    pub cells: Vec<TrueCell>,
     /// The true ratio of the control to its twin.
     pub control: f64,
     /// Whether the limit arms ran.

@@ -1,0 +1,201 @@
+//! A metric by size and level: points with intervals, one panel for each combination of the other factors.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::{ArmAnalysis, CellAnalysis, ExperimentAnalysis};
+use crate::figures;
+
+use super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, SMALL_SIZE, Scale, WIDTH};
+use super::layout::{legend, linear_ticks, look};
+use super::scene::{Anchor, Scene, text_width};
+
+const PANEL_HEIGHT: f64 = 230.0;
+const PANEL_GAP: f64 = 28.0;
+
+/// Draws the metric, or nothing when no arm has it.
+pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame) -> Option<Scene> {
+    let card = &experiment.card;
+    let axis = axis_factor(experiment);
+    let axis = axis.as_deref();
+    let categories = categories(experiment, axis);
+    let panels = panels(experiment, axis);
+    let measured = |arm: &ArmAnalysis| arm.metrics.get(metric).map(|metric| metric.summary);
+    let arms = || experiment.cells.iter().flat_map(|cell| &cell.arms);
+    let highest = arms()
+        .filter_map(measured)
+        .map(|summary| summary.mean)
+        .reduce(f64::max)?;
+    // An interval from two blocks may be endless: it is cut off at twice the highest mean.
+    let top = arms()
+        .filter_map(measured)
+        .map(|summary| {
+            summary
+                .interval
+                .map_or(summary.mean, |(_, high)| high.min(2.0 * highest))
+        })
+        .fold(highest, f64::max);
+    let ticks = linear_ticks(top);
+    let tick_labels: Vec<String> = ticks.iter().map(|tick| figures::three_digits(*tick)).collect();
+    let label_width = tick_labels
+        .iter()
+        .map(|label| text_width(label, SMALL_SIZE))
+        .fold(0.0, f64::max);
+
+    let mut scene = Scene::new(WIDTH, 0.0);
+    let y = frame.head(&mut scene);
+    let mut levels: Vec<&str> = Vec::new();
+    for level in card.factor(&card.treatment).map_or(&[][..], |factor| &factor.levels) {
+        if arms().any(|arm| arm.level == *level && measured(arm).is_some()) {
+            levels.push(level);
+        }
+    }
+    let entries: Vec<_> = levels
+        .iter()
+        .map(|level| {
+            let (colour, marker) = look(card, level);
+            ((*level).to_owned(), colour, marker)
+        })
+        .collect();
+    let mut y = legend(&mut scene, y + 4.0, &entries) + 12.0;
+
+    let columns = panels.len().clamp(1, 2);
+    let panel_width = (WIDTH - 2.0 * MARGIN - PANEL_GAP * (columns as f64 - 1.0)) / columns as f64;
+    let unit = card
+        .metric(metric)
+        .map(|metric| metric.unit.clone())
+        .unwrap_or_default();
+    let rows = panels.len().div_ceil(columns);
+    for (index, (title, cells)) in panels.iter().enumerate() {
+        let (row, column) = (index / columns, index % columns);
+        let left = MARGIN + column as f64 * (panel_width + PANEL_GAP) + label_width + 8.0;
+        let right = MARGIN + column as f64 * (panel_width + PANEL_GAP) + panel_width;
+        let panel_top = y + row as f64 * (PANEL_HEIGHT + 84.0);
+        let plot_top = panel_top + 44.0;
+        let plot_bottom = plot_top + PANEL_HEIGHT;
+        scene.text(
+            (left - label_width - 8.0, panel_top + 8.0),
+            LABEL_SIZE,
+            Anchor::Start,
+            INK,
+            title.clone(),
+        );
+        scene.text(
+            (left - label_width - 8.0, panel_top + 27.0),
+            SMALL_SIZE,
+            Anchor::Start,
+            MUTED,
+            unit.clone(),
+        );
+        let vertical = Scale {
+            from: 0.0,
+            to: *ticks.last().unwrap_or(&1.0),
+            pixel_from: plot_bottom,
+            pixel_to: plot_top,
+            logarithmic: false,
+        };
+        for (tick, label) in ticks.iter().zip(&tick_labels) {
+            let at = vertical.at(*tick);
+            scene.line(&[(left, at), (right, at)], if *tick == 0.0 { AXIS } else { GRID }, 1.0);
+            scene.text((left - 8.0, at), SMALL_SIZE, Anchor::End, MUTED, label.clone());
+        }
+        let slot = (right - left) / categories.len() as f64;
+        for (position, category) in categories.iter().enumerate() {
+            let label = axis.map_or(String::new(), |axis| figures::level(card, axis, category));
+            let x = left + slot * (position as f64 + 0.5);
+            scene.text((x, plot_bottom + 14.0), SMALL_SIZE, Anchor::Middle, INK, label);
+        }
+        let dodge = (0.7 * slot / levels.len() as f64).min(16.0);
+        for (order, level) in levels.iter().enumerate() {
+            let (colour, marker) = look(card, level);
+            let shift = dodge * (order as f64 - (levels.len() as f64 - 1.0) / 2.0);
+            let mut points = Vec::new();
+            for cell in cells {
+                let category = axis.and_then(|axis| cell.cell.level(axis)).unwrap_or_default();
+                let position = categories.iter().position(|known| *known == category);
+                let summary = cell.arm(level).and_then(measured);
+                let (Some(position), Some(summary)) = (position, summary) else {
+                    continue;
+                };
+                let x = left + slot * (position as f64 + 0.5) + shift;
+                if let Some((low, high)) = summary.interval {
+                    let (low, high) = (vertical.at(low), vertical.at(high));
+                    scene.line(&[(x, low), (x, high)], colour, 2.0);
+                    scene.line(&[(x - 3.0, low), (x + 3.0, low)], colour, 1.5);
+                    scene.line(&[(x - 3.0, high), (x + 3.0, high)], colour, 1.5);
+                }
+                points.push((x, vertical.at(summary.mean)));
+            }
+            scene.line(&points, colour.faded(0.45), 1.5);
+            for point in points {
+                scene.marker(point, 5.0, marker, colour);
+            }
+        }
+        if let Some(factor) = axis.and_then(|axis| card.factor(axis)) {
+            let middle = (left + right) / 2.0;
+            scene.text(
+                (middle, plot_bottom + 31.0),
+                SMALL_SIZE,
+                Anchor::Middle,
+                MUTED,
+                factor.label.clone(),
+            );
+        }
+    }
+    y += rows as f64 * (PANEL_HEIGHT + 84.0);
+    frame.foot(&mut scene, y + 4.0);
+    Some(scene)
+}
+
+/// The factor along which points are joined: sizes when there are several, else the factor with most levels in use.
+pub(crate) fn axis_factor(experiment: &ExperimentAnalysis) -> Option<String> {
+    let card = &experiment.card;
+    let in_use = |name: &str| categories(experiment, Some(name)).len();
+    let others = || card.factors.iter().filter(|factor| factor.name != card.treatment);
+    let sizes = others().find(|factor| factor.unit == "bytes" && in_use(&factor.name) > 1);
+    let axis = sizes.or_else(|| others().max_by_key(|factor| in_use(&factor.name)));
+    axis.map(|factor| factor.name.clone())
+}
+
+/// The levels of the axis that were measured, in the order of the card.
+fn categories(experiment: &ExperimentAnalysis, axis: Option<&str>) -> Vec<String> {
+    let Some(axis) = axis else { return vec![String::new()] };
+    let used = |level: &str| experiment.cells.iter().any(|cell| cell.cell.level(axis) == Some(level));
+    let levels = experiment.card.factor(axis).map_or(&[][..], |factor| &factor.levels);
+    let found: Vec<String> = levels.iter().filter(|level| used(level)).cloned().collect();
+    if found.is_empty() { vec![String::new()] } else { found }
+}
+
+/// The cells of each combination of the other factors, with a title that names the levels.
+fn panels<'a>(experiment: &'a ExperimentAnalysis, axis: Option<&str>) -> Vec<(String, Vec<&'a CellAnalysis>)> {
+    let card = &experiment.card;
+    let mut panels: BTreeMap<Vec<usize>, (String, Vec<&CellAnalysis>)> = BTreeMap::new();
+    for cell in &experiment.cells {
+        let others: Vec<_> = cell
+            .cell
+            .levels
+            .iter()
+            .filter(|(name, _)| Some(name.as_str()) != axis)
+            .collect();
+        let order = others
+            .iter()
+            .map(|(name, level)| {
+                card.factor(name)
+                    .and_then(|factor| factor.levels.iter().position(|known| known == level))
+                    .unwrap_or(usize::MAX)
+            })
+            .collect();
+        let title: Vec<String> = others
+            .iter()
+            .map(|(name, level)| {
+                let label = card.factor(name).map_or(name.as_str(), |factor| factor.label.as_str());
+                format!("{label}: {}", figures::level(card, name, level))
+            })
+            .collect();
+        panels
+            .entry(order)
+            .or_insert_with(|| (title.join(", "), Vec::new()))
+            .1
+            .push(cell);
+    }
+    panels.into_values().collect()
+}

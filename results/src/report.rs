@@ -1,0 +1,158 @@
+//! Everything that a run folder says, drawn again from its files: charts, `report.html`, `summary.md`, `junit.xml`,
+//! `estimates.csv` and `verdicts.csv`.
+//!
+//! The page is one file without scripts and without links to anything outside the folder. It is laid out in
+//! `templates/report.html`; what stands in it is decided in [`crate::tables`], [`crate::charts`] and
+//! [`crate::wording`].
+
+use std::path::{Path, PathBuf};
+
+use askama::Template;
+
+use crate::analysis::{Analysis, ExperimentAnalysis, analyse};
+use crate::charts::{self, Chart, ChartError};
+use crate::export;
+use crate::figures;
+use crate::reader::{Run, RunError};
+use crate::schema::{Manifest, file};
+use crate::tables::{self, Grid};
+use crate::writer::WriteError;
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The folder can't be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A chart can't be drawn.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// The page can't be filled in.
+    #[error("cannot fill in report.html: {0}")]
+    Page(#[from] askama::Error),
+}
+
+/// What was rendered, and what it says.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The analysis behind it, for the terminal table and the exit code.
+    pub analysis: Analysis,
+    /// `report.html`.
+    pub html: PathBuf,
+    /// The charts, in the order of the page.
+    pub charts: Vec<Chart>,
+}
+
+/// Analyses the run in `dir` and rewrites everything that follows from it.
+///
+/// # Errors
+/// [`ReportError`], naming the file and the remedy.
+pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
+    let run = Run::open(dir)?;
+    let analysis = analyse(&run);
+    export::write(dir, &analysis)?;
+    let charts = charts::draw(&run, &analysis, &dir.join(file::CHARTS))?;
+    export::write_file(
+        &dir.join(file::SUMMARY),
+        summary(&run.manifest, &analysis, &charts).as_bytes(),
+    )?;
+    let html = dir.join(file::REPORT);
+    export::write_file(&html, page(&run.manifest, &analysis, &charts)?.as_bytes())?;
+    Ok(Rendered { analysis, html, charts })
+}
+
+/// `summary.md`: the tables, the charts and the machine.
+fn summary(manifest: &Manifest, analysis: &Analysis, charts: &[Chart]) -> String {
+    let mut text = format!("# {}\n\n", manifest.name);
+    text.push_str(&tables::markdown(analysis));
+    for chart in charts {
+        text.push_str(&format!(
+            "\n![{}](charts/{}.svg)\n",
+            chart.title.replace(['[', ']'], ""),
+            chart.slug
+        ));
+    }
+    let facts: Vec<String> = machine_facts(manifest)
+        .into_iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    text.push_str(&format!(
+        "\nMeasured {} on: {}.\n",
+        manifest.started_utc,
+        facts.join(", ")
+    ));
+    text
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    manifest: &'a Manifest,
+    command: String,
+    revision: &'a str,
+    experiments: Vec<Section<'a>>,
+    machine: Vec<(&'static str, String)>,
+    notes: &'a [String],
+}
+
+/// One experiment of the page.
+struct Section<'a> {
+    experiment: &'a ExperimentAnalysis,
+    heading: String,
+    table: Grid,
+    details: Grid,
+    remarks: Vec<String>,
+    margin: String,
+    charts: Vec<&'a Chart>,
+}
+
+fn page(manifest: &Manifest, analysis: &Analysis, charts: &[Chart]) -> Result<String, askama::Error> {
+    let experiments = analysis.experiments.iter().map(|experiment| Section {
+        experiment,
+        heading: tables::heading(experiment),
+        table: tables::measurements(experiment),
+        details: tables::all_metrics(experiment),
+        remarks: tables::remarks(experiment),
+        margin: figures::per_cent(experiment.card.margin),
+        charts: charts
+            .iter()
+            .filter(|chart| chart.experiment == experiment.card.name && chart.target == experiment.target)
+            .collect(),
+    });
+    Page {
+        manifest,
+        command: manifest.command.join(" "),
+        revision: manifest.git_revision.as_deref().unwrap_or("unknown"),
+        experiments: experiments.collect(),
+        machine: machine_facts(manifest),
+        notes: &analysis.notes,
+    }
+    .render()
+}
+
+/// The machine receipt as (name, value) pairs; what isn't known is left out.
+fn machine_facts(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let machine = &manifest.machine;
+    let mut facts = vec![
+        ("CPU", machine.cpu_model.clone()),
+        ("cores", machine.cores.to_string()),
+        ("memory", figures::bytes(machine.memory_bytes as f64)),
+        ("kernel", machine.kernel.clone()),
+        ("file system", machine.filesystem.clone()),
+        ("clock resolution", format!("{} ns", machine.clock_resolution_ns)),
+        ("transport", machine.transport.clone()),
+    ];
+    if let Some(bytes) = machine.l3_cache_bytes {
+        facts.push(("L3 cache", figures::bytes(bytes as f64)));
+    }
+    if let Some(read_ahead) = machine.read_ahead_kib {
+        facts.push(("read-ahead", format!("{read_ahead} KiB")));
+    }
+    if let Some(virtualised) = machine.virtualised {
+        facts.push(("virtual machine", if virtualised { "yes" } else { "no" }.to_owned()));
+    }
+    facts
+}
