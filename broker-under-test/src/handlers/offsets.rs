@@ -22,14 +22,8 @@ const EARLIEST_LOCAL: i64 = -4;
 pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let one = |topic: &TopicName, p: &ListOffsetsPartition| {
         let answer = ListOffsetsPartitionResponse::default().with_partition_index(p.partition_index);
-        let refused = |error: ErrorCode| {
-            answer
-                .clone()
-                .with_error_code(error.code())
-                .with_offset(-1)
-                .with_timestamp(-1)
-                .with_leader_epoch(-1)
-        };
+        // The default's offset, timestamp and epoch are -1.
+        let refused = |error: ErrorCode| answer.clone().with_error_code(error.code());
         let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
             return refused(ErrorCode::UnknownTopicOrPartition);
         };
@@ -37,11 +31,15 @@ pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffs
             return refused(ErrorCode::UnknownLeaderEpoch);
         }
         match find(&log, p.timestamp) {
-            Ok(Some((offset, timestamp))) => answer
-                .with_offset(offset)
-                .with_timestamp(timestamp)
-                .with_leader_epoch(log.leader_epoch()),
-            Ok(None) => answer.with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
+            Ok(Some((offset, timestamp))) => {
+                // The field came with version 4.
+                let epoch = if call.version >= 4 { log.leader_epoch() } else { -1 };
+                answer
+                    .with_offset(offset)
+                    .with_timestamp(timestamp)
+                    .with_leader_epoch(epoch)
+            }
+            Ok(None) => answer,
             Err(error) => {
                 tracing::error!(%error, "ListOffsets failed");
                 refused(ErrorCode::KafkaStorageError)
