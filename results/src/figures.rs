@@ -23,6 +23,16 @@ pub fn three_digits(value: f64) -> String {
     format!("{rounded:.decimals$}")
 }
 
+/// Like [`three_digits`], without zeros at the end: `0.2`, `1,500`, `12`.
+pub fn short(value: f64) -> String {
+    let text = three_digits(value);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 fn with_thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::from(if value < 0.0 { "-" } else { "" });
@@ -131,6 +141,11 @@ mod tests {
         for (value, text) in table {
             assert_eq!(three_digits(value), text);
         }
+    }
+
+    #[test]
+    fn short_figures_end_without_zeros() {
+        assert_eq!([0.2, 1_500.0, 12.0, 0.45].map(short), ["0.2", "1,500", "12", "0.45"]);
     }
 
     #[test]

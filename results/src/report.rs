@@ -66,22 +66,19 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
 
 /// `summary.md`: the tables, the charts and the machine.
 fn summary(manifest: &Manifest, analysis: &Analysis, charts: &[Chart]) -> String {
-    let mut text = format!("# {}\n\n", manifest.name);
+    let escape = tables::escape_markdown;
+    let mut text = format!("# {}\n\n", escape(&manifest.name));
     text.push_str(&tables::markdown(analysis));
     for chart in charts {
-        text.push_str(&format!(
-            "\n![{}](charts/{}.svg)\n",
-            chart.title.replace(['[', ']'], ""),
-            chart.slug
-        ));
+        text.push_str(&format!("\n![{}](charts/{}.svg)\n", escape(&chart.title), chart.slug));
     }
     let facts: Vec<String> = machine_facts(manifest)
         .into_iter()
-        .map(|(name, value)| format!("{name} {value}"))
+        .map(|(name, value)| format!("{name} {}", escape(&value)))
         .collect();
     text.push_str(&format!(
         "\nMeasured {} on: {}.\n",
-        manifest.started_utc,
+        escape(&manifest.started_utc),
         facts.join(", ")
     ));
     text

@@ -74,10 +74,12 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
         Verdict::Inconclusive => {
             let noisy = context.findings.iter().any(|finding| finding.judgement.below_noise);
             let why = if noisy {
-                format!(
-                    "the effect is smaller than what two equal arms differ by ({})",
-                    figures::per_cent(context.spread.exp_m1())
-                )
+                let effect = match context.claim {
+                    ClaimCard::AtLeast { .. } => "the distance from the claimed size",
+                    ClaimCard::Faster { .. } | ClaimCard::Counts { .. } => "the effect",
+                };
+                let spread = figures::per_cent(context.spread.exp_m1());
+                format!("{effect} is smaller than what two equal arms may differ by ({spread})")
             } else {
                 "the interval is too wide, so more blocks are needed".to_owned()
             };
@@ -208,7 +210,7 @@ pub fn crossover(card: &ExperimentCard, findings: &[CellFinding]) -> String {
         .into_iter()
         .map(|(key, members)| (key, along_axis(card, axis.as_deref(), &members)))
         .collect();
-    drop_idle_factors(&mut phrases);
+    phrases = join_equal(phrases);
     // What holds comes first, what doesn't after it.
     phrases.sort_by_key(|(_, phrase)| phrase.head.starts_with("not"));
     let parts: Vec<String> = phrases
@@ -268,7 +270,12 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     let first = confirmed.iter().position(|holds| *holds);
     let last = confirmed.iter().rposition(|holds| *holds);
     let (Some(first), Some(last)) = (first, last) else {
-        return Phrase::new("not", format!(" ({others})"));
+        let head = if axis.is_some() && members.len() == 1 {
+            format!("not at {}", size(0))
+        } else {
+            "not".to_owned()
+        };
+        return Phrase::new(head, format!(" ({others})"));
     };
     let end = members.len() - 1;
     if !confirmed[first..=last].iter().all(|holds| *holds) {
@@ -290,24 +297,45 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     }
 }
 
-/// Leaves out every factor that makes no difference to the phrases, and joins the groups that then agree.
-fn drop_idle_factors(phrases: &mut Vec<(Conditions, Phrase)>) {
-    let factors: Vec<String> = phrases.first().map_or_else(Vec::new, |(key, _)| {
-        key.iter().map(|(factor, _)| factor.clone()).collect()
-    });
+/// Leaves out factors that make no difference: where all the levels of a factor that occur beside the same other
+/// conditions have the same phrase, the groups are joined and lose that factor.
+fn join_equal(mut phrases: Vec<(Conditions, Phrase)>) -> Vec<(Conditions, Phrase)> {
+    let factors: BTreeSet<String> = phrases
+        .iter()
+        .flat_map(|(key, _)| key.iter().map(|(factor, _)| factor.clone()))
+        .collect();
     for factor in factors {
-        let mut joined: BTreeMap<Conditions, BTreeSet<Phrase>> = BTreeMap::new();
-        for (key, phrase) in phrases.iter() {
-            let rest = key.iter().filter(|(name, _)| *name != factor).cloned().collect();
-            joined.entry(rest).or_default().insert(phrase.clone());
+        let rest =
+            |key: &Conditions| -> Conditions { key.iter().filter(|(name, _)| *name != factor).cloned().collect() };
+        let mut outcomes: BTreeMap<Conditions, BTreeSet<Phrase>> = BTreeMap::new();
+        for (key, phrase) in &phrases {
+            outcomes.entry(rest(key)).or_default().insert(phrase.clone());
         }
-        if joined.values().all(|phrases| phrases.len() == 1) {
-            *phrases = joined
-                .into_iter()
-                .filter_map(|(key, phrases)| Some((key, phrases.into_iter().next()?)))
-                .collect();
+        // A level that stands alone keeps its name, unless the factor makes no difference anywhere.
+        let everywhere = phrases
+            .iter()
+            .all(|(key, _)| key.iter().any(|(name, _)| *name == factor));
+        let idle = everywhere && outcomes.values().all(|outcomes| outcomes.len() == 1);
+        let mut beside: BTreeMap<Conditions, usize> = BTreeMap::new();
+        for (key, _) in &phrases {
+            *beside.entry(rest(key)).or_default() += 1;
         }
+        let mut joined: Vec<(Conditions, Phrase)> = Vec::new();
+        for (key, phrase) in phrases {
+            let rest = rest(&key);
+            let same = outcomes.get(&rest).is_some_and(|outcomes| outcomes.len() == 1);
+            let several = beside.get(&rest).is_some_and(|count| *count > 1);
+            let key = if same && (idle || several) { rest } else { key };
+            if !joined
+                .iter()
+                .any(|(known, outcome)| *known == key && *outcome == phrase)
+            {
+                joined.push((key, phrase));
+            }
+        }
+        phrases = joined;
     }
+    phrases
 }
 
 /// (factor, level) pairs under which a phrase holds.

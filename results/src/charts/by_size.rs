@@ -6,18 +6,23 @@ use crate::analysis::{ArmAnalysis, CellAnalysis, ExperimentAnalysis};
 use crate::figures;
 
 use super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, SMALL_SIZE, Scale, WIDTH};
-use super::layout::{legend, linear_ticks, look};
+use super::layout::{legend, linear_ticks, log_ticks, look};
 use super::scene::{Anchor, Scene, text_width};
 
+/// A linear scale from zero is the honest one, unless the smallest points would lie on its floor.
+const LINEAR_SPAN_MAX: f64 = 6.0;
 const PANEL_HEIGHT: f64 = 230.0;
 const PANEL_GAP: f64 = 28.0;
+/// From one panel to the one below.
+const PANEL_STEP: f64 = PANEL_HEIGHT + 104.0;
+/// A single panel with few points does not need the whole width.
+const PANEL_WIDTH_MAX: f64 = 620.0;
 
 /// Draws the metric, or nothing when no arm has it.
 pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame) -> Option<Scene> {
     let card = &experiment.card;
     let axis = axis_factor(experiment);
     let axis = axis.as_deref();
-    let categories = categories(experiment, axis);
     let panels = panels(experiment, axis);
     let measured = |arm: &ArmAnalysis| arm.metrics.get(metric).map(|metric| metric.summary);
     let arms = || experiment.cells.iter().flat_map(|cell| &cell.arms);
@@ -34,8 +39,23 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
                 .map_or(summary.mean, |(_, high)| high.min(2.0 * highest))
         })
         .fold(highest, f64::max);
-    let ticks = linear_ticks(top);
-    let tick_labels: Vec<String> = ticks.iter().map(|tick| figures::three_digits(*tick)).collect();
+    let lowest = arms()
+        .filter_map(measured)
+        .map(|summary| summary.mean)
+        .fold(highest, f64::min);
+    let logarithmic = lowest > 0.0 && highest / lowest > LINEAR_SPAN_MAX;
+    let bottom = if logarithmic { lowest / 1.4 } else { 0.0 };
+    let ticks = if logarithmic {
+        log_ticks(bottom, top, 7)
+    } else {
+        linear_ticks(top)
+    };
+    let top = if logarithmic {
+        top * 1.1
+    } else {
+        ticks.last().copied().unwrap_or(top)
+    };
+    let tick_labels: Vec<String> = ticks.iter().map(|tick| figures::short(*tick)).collect();
     let label_width = tick_labels
         .iter()
         .map(|label| text_width(label, SMALL_SIZE))
@@ -58,18 +78,25 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
         .collect();
     let mut y = legend(&mut scene, y + 4.0, &entries) + 12.0;
 
-    let columns = panels.len().clamp(1, 2);
-    let panel_width = (WIDTH - 2.0 * MARGIN - PANEL_GAP * (columns as f64 - 1.0)) / columns as f64;
+    // Four panels make a square; three and more than four fit side by side in threes.
+    let columns = if panels.len() == 4 { 2 } else { panels.len().clamp(1, 3) };
+    let room = (WIDTH - 2.0 * MARGIN - PANEL_GAP * (columns as f64 - 1.0)) / columns as f64;
+    let panel_width = room.min(PANEL_WIDTH_MAX);
     let unit = card
         .metric(metric)
-        .map(|metric| metric.unit.clone())
+        .map(|metric| metric.unit.as_str())
         .unwrap_or_default();
+    let unit = if logarithmic {
+        format!("{unit} (log scale)")
+    } else {
+        unit.to_owned()
+    };
     let rows = panels.len().div_ceil(columns);
     for (index, (title, cells)) in panels.iter().enumerate() {
         let (row, column) = (index / columns, index % columns);
         let left = MARGIN + column as f64 * (panel_width + PANEL_GAP) + label_width + 8.0;
         let right = MARGIN + column as f64 * (panel_width + PANEL_GAP) + panel_width;
-        let panel_top = y + row as f64 * (PANEL_HEIGHT + 84.0);
+        let panel_top = y + row as f64 * PANEL_STEP;
         let plot_top = panel_top + 44.0;
         let plot_bottom = plot_top + PANEL_HEIGHT;
         scene.text(
@@ -87,27 +114,34 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
             unit.clone(),
         );
         let vertical = Scale {
-            from: 0.0,
-            to: *ticks.last().unwrap_or(&1.0),
+            from: bottom,
+            to: top,
             pixel_from: plot_bottom,
             pixel_to: plot_top,
-            logarithmic: false,
+            logarithmic,
         };
         for (tick, label) in ticks.iter().zip(&tick_labels) {
             let at = vertical.at(*tick);
-            scene.line(&[(left, at), (right, at)], if *tick == 0.0 { AXIS } else { GRID }, 1.0);
+            scene.line(&[(left, at), (right, at)], GRID, 1.0);
             scene.text((left - 8.0, at), SMALL_SIZE, Anchor::End, MUTED, label.clone());
         }
+        scene.line(&[(left, plot_bottom), (right, plot_bottom)], AXIS, 1.0);
+        let categories = categories(experiment, axis, cells);
+        let here: Vec<&str> = levels
+            .iter()
+            .copied()
+            .filter(|level| cells.iter().any(|cell| cell.arm(level).and_then(measured).is_some()))
+            .collect();
         let slot = (right - left) / categories.len() as f64;
         for (position, category) in categories.iter().enumerate() {
             let label = axis.map_or(String::new(), |axis| figures::level(card, axis, category));
             let x = left + slot * (position as f64 + 0.5);
             scene.text((x, plot_bottom + 14.0), SMALL_SIZE, Anchor::Middle, INK, label);
         }
-        let dodge = (0.7 * slot / levels.len() as f64).min(16.0);
-        for (order, level) in levels.iter().enumerate() {
+        let dodge = (0.7 * slot / here.len() as f64).min(22.0);
+        for (order, level) in here.iter().enumerate() {
             let (colour, marker) = look(card, level);
-            let shift = dodge * (order as f64 - (levels.len() as f64 - 1.0) / 2.0);
+            let shift = dodge * (order as f64 - (here.len() as f64 - 1.0) / 2.0);
             let mut points = Vec::new();
             for cell in cells {
                 let category = axis.and_then(|axis| cell.cell.level(axis)).unwrap_or_default();
@@ -141,25 +175,27 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
             );
         }
     }
-    y += rows as f64 * (PANEL_HEIGHT + 84.0);
-    frame.foot(&mut scene, y + 4.0);
+    y += rows as f64 * PANEL_STEP;
+    frame.foot(&mut scene, y - 12.0);
     Some(scene)
 }
 
 /// The factor along which points are joined: sizes when there are several, else the factor with most levels in use.
-pub(crate) fn axis_factor(experiment: &ExperimentAnalysis) -> Option<String> {
+fn axis_factor(experiment: &ExperimentAnalysis) -> Option<String> {
     let card = &experiment.card;
-    let in_use = |name: &str| categories(experiment, Some(name)).len();
+    let all: Vec<&CellAnalysis> = experiment.cells.iter().collect();
+    let in_use = |name: &str| categories(experiment, Some(name), &all).len();
     let others = || card.factors.iter().filter(|factor| factor.name != card.treatment);
-    let sizes = others().find(|factor| factor.unit == "bytes" && in_use(&factor.name) > 1);
-    let axis = sizes.or_else(|| others().max_by_key(|factor| in_use(&factor.name)));
+    let several_sizes = others().find(|factor| factor.unit == "bytes" && in_use(&factor.name) > 1);
+    // Of equal factors `max_by_key` takes the last, and the first is the one that the card finds most telling.
+    let axis = several_sizes.or_else(|| others().rev().max_by_key(|factor| in_use(&factor.name)));
     axis.map(|factor| factor.name.clone())
 }
 
-/// The levels of the axis that were measured, in the order of the card.
-fn categories(experiment: &ExperimentAnalysis, axis: Option<&str>) -> Vec<String> {
+/// The levels of the axis that the cells have, in the order of the card.
+fn categories(experiment: &ExperimentAnalysis, axis: Option<&str>, cells: &[&CellAnalysis]) -> Vec<String> {
     let Some(axis) = axis else { return vec![String::new()] };
-    let used = |level: &str| experiment.cells.iter().any(|cell| cell.cell.level(axis) == Some(level));
+    let used = |level: &str| cells.iter().any(|cell| cell.cell.level(axis) == Some(level));
     let levels = experiment.card.factor(axis).map_or(&[][..], |factor| &factor.levels);
     let found: Vec<String> = levels.iter().filter(|level| used(level)).cloned().collect();
     if found.is_empty() { vec![String::new()] } else { found }

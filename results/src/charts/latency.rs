@@ -71,12 +71,18 @@ pub(crate) fn chart(
             .flat_map(|(_, points)| points)
     };
     let nines_max = points().map(|(nines, _)| *nines).reduce(f64::max)?;
-    let low = points().map(|(_, value)| *value).fold(f64::INFINITY, f64::min).max(0.1);
-    let high = points().map(|(_, value)| *value).fold(low * 2.0, f64::max);
-    let (low, high) = (low / 1.15, high * 1.15);
-    let ticks = log_ticks(low, high, 6);
-    let label_width = ticks
+    // Every panel has its own scale: sizes differ by orders of magnitude, and levels are what is compared.
+    let scales: Vec<(f64, f64, Vec<f64>)> = panels
         .iter()
+        .map(|(_, lines)| {
+            let values = || lines.iter().flat_map(|(_, points)| points).map(|(_, value)| *value);
+            let low = values().fold(f64::INFINITY, f64::min).max(0.1) / 1.2;
+            let high = values().fold(low * 2.0, f64::max) * 1.2;
+            (low, high, log_ticks(low, high, 8))
+        })
+        .collect();
+    let all_ticks = scales.iter().flat_map(|(_, _, ticks)| ticks);
+    let label_width = all_ticks
         .map(|tick| text_width(&duration_us(*tick), SMALL_SIZE))
         .fold(0.0, f64::max);
 
@@ -101,7 +107,7 @@ pub(crate) fn chart(
     let columns = panels.len().clamp(1, 3);
     let panel_width = (WIDTH - 2.0 * MARGIN - PANEL_GAP * (columns as f64 - 1.0)) / columns as f64;
     let step = PANEL_HEIGHT + 76.0;
-    for (index, (cell, lines)) in panels.iter().enumerate() {
+    for (index, ((cell, lines), (low, high, ticks))) in panels.iter().zip(&scales).enumerate() {
         let panel_left = MARGIN + (index % columns) as f64 * (panel_width + PANEL_GAP);
         let (left, right) = (panel_left + label_width + 8.0, panel_left + panel_width);
         let panel_top = y + (index / columns) as f64 * step;
@@ -114,8 +120,8 @@ pub(crate) fn chart(
             figures::cell(card, &cell.cell),
         );
         let vertical = Scale {
-            from: low,
-            to: high,
+            from: *low,
+            to: *high,
             pixel_from: bottom,
             pixel_to: top,
             logarithmic: true,
@@ -127,7 +133,7 @@ pub(crate) fn chart(
             pixel_to: right - 8.0,
             logarithmic: false,
         };
-        for tick in &ticks {
+        for tick in ticks {
             let at = vertical.at(*tick);
             scene.line(&[(left, at), (right, at)], GRID, 1.0);
             scene.text((left - 8.0, at), SMALL_SIZE, Anchor::End, MUTED, duration_us(*tick));

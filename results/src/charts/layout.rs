@@ -181,18 +181,10 @@ pub(crate) fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
 
 /// Microseconds for people: `12 µs`, `3.5 ms`, `1 s`.
 pub(crate) fn duration_us(value_us: f64) -> String {
-    let plain = |value: f64| {
-        let text = figures::three_digits(value);
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text
-        }
-    };
     match value_us {
-        value if value < 1_000.0 => format!("{} µs", plain(value)),
-        value if value < 1_000_000.0 => format!("{} ms", plain(value / 1_000.0)),
-        value => format!("{} s", plain(value / 1_000_000.0)),
+        value if value < 1_000.0 => format!("{} µs", figures::short(value)),
+        value if value < 1_000_000.0 => format!("{} ms", figures::short(value / 1_000.0)),
+        value => format!("{} s", figures::short(value / 1_000_000.0)),
     }
 }
 

@@ -140,7 +140,7 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     add("ratios", frame, caption, scene);
     let frame = Frame {
         title: "How long does one request take?".to_owned(),
-        subtitle: "Histograms of all blocks merged; no percentile with fewer than 10 samples above it".to_owned(),
+        subtitle: "Histograms of all blocks merged; no percentile with fewer than 10 samples above it; each panel has its own scale".to_owned(),
         footer: footer.clone(),
     };
     let scene = latency::chart(experiment, &run.latencies, &frame);
@@ -315,13 +315,7 @@ fn shares(experiment: &ExperimentAnalysis) -> Forest {
 }
 
 fn short_ratio(value: f64) -> String {
-    let text = figures::three_digits(value);
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
-    format!("{text}x")
+    format!("{}x", figures::short(value))
 }
 
 fn per_cent_short(share: f64) -> String {
@@ -372,3 +366,106 @@ fn slug(words: &[&str]) -> String {
     });
     safe.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::scene::{Anchor, Shape, text_width};
+    use super::synthetic::{TrueCell, Truth, at_least, faster, write_run};
+    use super::*;
+    use crate::analysis::analyse;
+
+    fn cells(sizes: &[&'static str], receivers: &[&'static str], levels: &[(&'static str, f64)]) -> Vec<TrueCell> {
+        let pairs = sizes
+            .iter()
+            .flat_map(|size| receivers.iter().map(move |receiver| (*size, *receiver)));
+        pairs
+            .map(|(size, receiver)| (size, receiver, "hot", levels.to_vec()))
+            .collect()
+    }
+
+    fn sketched(cells: Vec<TrueCell>, blocks: u32) -> Vec<Sketch> {
+        let dir = tempfile::TempDir::new().unwrap();
+        let truth = Truth {
+            blocks,
+            cells,
+            limits: true,
+            noise: 0.1,
+            ..Truth::one_cell(1.0)
+        };
+        write_run(dir.path(), &truth, vec![faster(), at_least(1.05)]);
+        let run = Run::open(dir.path()).unwrap();
+        sketches(&run, &analyse(&run).experiments[0])
+    }
+
+    /// Left, top, right, bottom of every text; the height is that of capitals with a little air.
+    fn boxes(scene: &Scene) -> Vec<(String, [f64; 4])> {
+        let texts = scene.shapes.iter().filter_map(|shape| match shape {
+            Shape::Text {
+                at, size, anchor, text, ..
+            } if !text.is_empty() => Some((at, size, anchor, text)),
+            _ => None,
+        });
+        texts
+            .map(|(at, size, anchor, text)| {
+                let width = text_width(text, *size);
+                let left = match anchor {
+                    Anchor::Start => at.0,
+                    Anchor::Middle => at.0 - width / 2.0,
+                    Anchor::End => at.0 - width,
+                };
+                (
+                    text.clone(),
+                    [left, at.1 - 0.45 * size, left + width, at.1 + 0.45 * size],
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_text_is_cut_off_or_lies_on_another() {
+        let levels = [("vectored", 1.0), ("mmap", 0.7), ("splice", 1.9), ("sendfile", 2.2)];
+        let sizes = ["4096", "65536", "1048576", "4194304"];
+        let runs = [
+            sketched(cells(&sizes, &["copy", "discard"], &levels), 3),
+            sketched(cells(&sizes[1..3], &["copy"], &levels[3..]), 8),
+            sketched(cells(&sizes[1..2], &["copy"], &levels[3..]), 2),
+        ];
+        for sketches in &runs {
+            assert_eq!(sketches.len(), 5, "all five charts are drawn");
+            for Sketch { slug, scene, .. } in sketches {
+                let boxes = boxes(scene);
+                for (index, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+                    let inside = *left >= 0.0 && *top >= 0.0 && *right <= scene.width && *bottom <= scene.height;
+                    assert!(inside, "{slug}: {text:?} is cut off");
+                    for (other, [l, t, r, b]) in &boxes[index + 1..] {
+                        let apart = right <= l || r <= left || bottom <= t || b <= top;
+                        assert!(apart, "{slug}: {text:?} lies on {other:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn markup_in_names_is_escaped() {
+        let mut scene = Scene::new(100.0, 50.0);
+        let ink = scene::Colour(0, 0, 0, 1.0);
+        scene.text((10.0, 10.0), 12.0, Anchor::Start, ink, "<script>&</script>");
+        let svg = scene.svg().unwrap();
+        assert!(
+            !svg.contains("<script>") && svg.contains("&lt;script&gt;&amp;"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn slugs_are_file_names() {
+        assert_eq!(slug(&["zero-copy", "kafka://a:9092"]), "zero-copy-kafka---a-9092");
+        assert_eq!(slug(&["zero-copy", ""]), "zero-copy");
+    }
+}
+
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
+#[path = "../../tests/it/synthetic.rs"]
+mod synthetic;

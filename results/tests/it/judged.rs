@@ -191,7 +191,7 @@ fn an_effect_below_the_spread_of_equal_arms_is_not_called_one() {
     assert!(
         analysis.claims[0]
             .reason
-            .contains("smaller than what two equal arms differ by")
+            .contains("smaller than what two equal arms may differ by")
     );
 }
 
