@@ -57,11 +57,15 @@ pub fn check_folder(folder: &Path) -> Result<Findings, CheckError> {
     };
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(&path, error.to_string()))?;
     let scenario: Scenario = serde_json::from_str(&text).map_err(|error| wrong(&path, error.to_string()))?;
-    check(&history_files(&folder.join(crate::run::HISTORIES_FOLDER))?, &scenario)
+    check(&history_files(folder)?, &scenario)
 }
 
-/// The `.bin` files of a folder, sorted by name.
-fn history_files(folder: &Path) -> Result<Vec<PathBuf>, CheckError> {
+/// The histories of a run folder, sorted by name.
+///
+/// # Errors
+/// When there is none.
+pub fn history_files(folder: &Path) -> Result<Vec<PathBuf>, CheckError> {
+    let folder = &folder.join(crate::run::HISTORIES_FOLDER);
     let wrong = |what: String| CheckError::Folder {
         path: folder.to_path_buf(),
         what,

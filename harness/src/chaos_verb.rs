@@ -112,9 +112,16 @@ fn load(name: &str) -> anyhow::Result<Scenario> {
 }
 
 fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
-    let names = if args.scenarios.is_empty() { scenario::embedded_names() } else { args.scenarios.clone() };
+    let names = if args.scenarios.is_empty() {
+        scenario::embedded_names()
+    } else {
+        args.scenarios.clone()
+    };
     // All files are checked before anything starts.
-    let scenarios = names.iter().map(|name| load(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let scenarios = names
+        .iter()
+        .map(|name| load(name))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let mut worst = Verdict::Holds;
     for scenario in scenarios {
         let scenario = match args.repeat {
@@ -169,10 +176,16 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
 
 /// A fresh `<seconds since 1970>-<name>`, with a number behind it when that is taken.
 fn run_folder(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
     std::fs::create_dir_all(out).with_context(|| format!("can't make {}; choose another with --out", out.display()))?;
     for attempt in 0..1000 {
-        let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
+        let suffix = if attempt == 0 {
+            String::new()
+        } else {
+            format!("-{attempt}")
+        };
         let folder = out.join(format!("{now}-chaos-{name}{suffix}"));
         match std::fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
@@ -180,17 +193,27 @@ fn run_folder(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
             Err(error) => return Err(error).with_context(|| format!("can't make {}", folder.display())),
         }
     }
-    bail!("{} has a thousand runs of this second; choose another with --out", out.display())
+    bail!(
+        "{} has a thousand runs of this second; choose another with --out",
+        out.display()
+    )
 }
 
 fn tell(progress: Progress) {
     match progress {
         Progress::WarmingUp => println!("warming up"),
-        Progress::FaultInjected { fault, of, acknowledged } => {
+        Progress::FaultInjected {
+            fault,
+            of,
+            acknowledged,
+        } => {
             println!("fault {fault} of {of}: killed, {acknowledged} records acknowledged so far");
         }
         Progress::Healed { fault, took } => {
-            println!("fault {fault}: records are acknowledged again after {} ms", took.as_millis());
+            println!(
+                "fault {fault}: records are acknowledged again after {} ms",
+                took.as_millis()
+            );
         }
         Progress::Settling => println!("settling"),
         Progress::Reading { acknowledged } => println!("reading the log, {acknowledged} records are acknowledged"),

@@ -32,9 +32,17 @@ impl BundledBroker {
     /// Starts it on a free port and waits until it answers.
     pub fn start_in(folder: &Path, settings: &[String], planted: Option<PlantedBug>) -> anyhow::Result<Self> {
         // The port stays the same over restarts, so it is chosen here and not by the broker.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no free port")?;
+        let address = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .context("no free port")?;
         let (folder, settings) = (folder.to_path_buf(), settings.to_vec());
-        let mut broker = Self { address, folder, settings, planted, child: None };
+        let mut broker = Self {
+            address,
+            folder,
+            settings,
+            planted,
+            child: None,
+        };
         broker.start(Role::Broker)?;
         broker.wait_ready(Role::Broker, READY_WITHIN)?;
         Ok(broker)
@@ -47,7 +55,10 @@ impl BundledBroker {
     fn did_not_start(&self, what: &str) -> ClusterError {
         let log = std::fs::read(self.log_path()).unwrap_or_default();
         let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(QUOTED_BYTES)..]).into_owned();
-        ClusterError::DidNotStart { role: Role::Broker, reason: format!("{what}; its log ends:\n{tail}") }
+        ClusterError::DidNotStart {
+            role: Role::Broker,
+            reason: format!("{what}; its log ends:\n{tail}"),
+        }
     }
 
     fn command(&self, log: File) -> Command {
@@ -62,7 +73,11 @@ impl BundledBroker {
             command.env(broker_under_test::planted::ENVIRONMENT, bug.name());
         }
         // Its own process group, so that Ctrl-C reaches it only through the harness.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0);
         // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe and allocates nothing.
         unsafe {
             command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
@@ -72,7 +87,10 @@ impl BundledBroker {
 }
 
 fn environment(what: String, remedy: &str) -> ClusterError {
-    ClusterError::Environment { what, remedy: remedy.to_owned() }
+    ClusterError::Environment {
+        what,
+        remedy: remedy.to_owned(),
+    }
 }
 
 impl Cluster for BundledBroker {
@@ -86,25 +104,44 @@ impl Cluster for BundledBroker {
 
     fn kill(&mut self, _role: Role) -> Result<Evidence, ClusterError> {
         let Some(mut child) = self.child.take() else {
-            return Ok(Evidence { count: 0, what: "no process was running".to_owned() });
+            return Ok(Evidence {
+                count: 0,
+                what: "no process was running".to_owned(),
+            });
         };
         let failed = |error| environment(format!("the broker can't be killed: {error}"), "look for it with ps");
         let pid = child.id();
         if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(Evidence { count: 0, what: format!("process {pid} was gone before the signal: {status}") });
+            return Ok(Evidence {
+                count: 0,
+                what: format!("process {pid} was gone before the signal: {status}"),
+            });
         }
         child.kill().map_err(failed)?;
         let status: ExitStatus = child.wait().map_err(failed)?;
         let count = u32::from(status.signal() == Some(nix::sys::signal::Signal::SIGKILL as i32));
-        Ok(Evidence { count, what: format!("process {pid} ended: {status}") })
+        Ok(Evidence {
+            count,
+            what: format!("process {pid} ended: {status}"),
+        })
     }
 
     fn start(&mut self, _role: Role) -> Result<(), ClusterError> {
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).map_err(|error| {
-            environment(format!("{}: {error}", self.log_path().display()), "choose another folder with --out")
-        })?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .map_err(|error| {
+                environment(
+                    format!("{}: {error}", self.log_path().display()),
+                    "choose another folder with --out",
+                )
+            })?;
         let child = self.command(log).spawn().map_err(|error| {
-            environment(format!("the broker's process can't be started: {error}"), "check ulimit -u and memory")
+            environment(
+                format!("the broker's process can't be started: {error}"),
+                "check ulimit -u and memory",
+            )
         })?;
         self.child = Some(child);
         Ok(())
