@@ -21,3 +21,7 @@ pub mod writer;
 // Unit tests share the synthetic runs of `tests/it`, which call this crate by its name.
 #[cfg(test)]
 extern crate self as results;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
+#[path = "../tests/it/synthetic.rs"]
+mod synthetic;

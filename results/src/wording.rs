@@ -40,10 +40,16 @@ pub(crate) fn reason(context: &Context<'_>, verdict: Verdict, invalid: Option<&s
 
 fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
     let total = context.findings.len();
+    // A ratio belongs to a cell, a count to each of its arms.
+    let places = if matches!(context.claim, ClaimCard::Counts { .. }) {
+        "arms"
+    } else {
+        "cells"
+    };
     let cells = |count: usize| match (count, total) {
         (_, 1) => "in the one cell measured".to_owned(),
-        (count, total) if count == total => format!("in all {total} cells"),
-        (count, total) => format!("in {count} of {total} cells"),
+        (count, total) if count == total => format!("in all {total} {places}"),
+        (count, total) => format!("in {count} of {total} {places}"),
     };
     let count = |wanted: Verdict| verdicts(context).filter(|verdict| *verdict == wanted).count();
     match verdict {
@@ -285,7 +291,7 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     match (first, last) {
         (0, last) if last == end => match (axis, members.len()) {
             (Some(_), 1) => Phrase::new(format!("at {}", size(0)), ""),
-            (Some(_), _) => Phrase::new("at every size", ""),
+            (Some(_), _) => Phrase::new("at every size measured", ""),
             (None, _) => Phrase::new("yes", ""),
         },
         (first, last) if last == end => Phrase::new(format!("from {} on", size(first)), format!(" (below: {others})")),
@@ -297,40 +303,33 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     }
 }
 
-/// Leaves out factors that make no difference: where all the levels of a factor that occur beside the same other
-/// conditions have the same phrase, the groups are joined and lose that factor.
+/// Leaves out factors that make no difference: where every level of a factor was measured beside the same other
+/// conditions, and all have the same phrase, the groups are joined and lose that factor. A level that was measured only
+/// there keeps its name, so that nothing is said of cells that were not measured.
 fn join_equal(mut phrases: Vec<(Conditions, Phrase)>) -> Vec<(Conditions, Phrase)> {
-    let factors: BTreeSet<String> = phrases
-        .iter()
-        .flat_map(|(key, _)| key.iter().map(|(factor, _)| factor.clone()))
-        .collect();
-    for factor in factors {
+    let mut levels_in_use: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (factor, level) in phrases.iter().flat_map(|(key, _)| key) {
+        levels_in_use.entry(factor.clone()).or_default().insert(level.clone());
+    }
+    for (factor, levels) in levels_in_use {
+        let has_factor = |key: &Conditions| key.iter().any(|(name, _)| *name == factor);
         let rest =
             |key: &Conditions| -> Conditions { key.iter().filter(|(name, _)| *name != factor).cloned().collect() };
-        let mut outcomes: BTreeMap<Conditions, BTreeSet<Phrase>> = BTreeMap::new();
-        for (key, phrase) in &phrases {
-            outcomes.entry(rest(key)).or_default().insert(phrase.clone());
+        let mut groups: BTreeMap<Conditions, (usize, BTreeSet<Phrase>)> = BTreeMap::new();
+        for (key, phrase) in phrases.iter().filter(|(key, _)| has_factor(key)) {
+            let (members, outcomes) = groups.entry(rest(key)).or_default();
+            *members += 1;
+            outcomes.insert(phrase.clone());
         }
-        // A level that stands alone keeps its name, unless the factor makes no difference anywhere.
-        let everywhere = phrases
-            .iter()
-            .all(|(key, _)| key.iter().any(|(name, _)| *name == factor));
-        let idle = everywhere && outcomes.values().all(|outcomes| outcomes.len() == 1);
-        let mut beside: BTreeMap<Conditions, usize> = BTreeMap::new();
-        for (key, _) in &phrases {
-            *beside.entry(rest(key)).or_default() += 1;
-        }
+        let joins = |key: &Conditions| {
+            let group = groups.get(&rest(key)).filter(|_| has_factor(key));
+            group.is_some_and(|(members, outcomes)| *members == levels.len() && outcomes.len() == 1)
+        };
         let mut joined: Vec<(Conditions, Phrase)> = Vec::new();
         for (key, phrase) in phrases {
-            let rest = rest(&key);
-            let same = outcomes.get(&rest).is_some_and(|outcomes| outcomes.len() == 1);
-            let several = beside.get(&rest).is_some_and(|count| *count > 1);
-            let key = if same && (idle || several) { rest } else { key };
-            if !joined
-                .iter()
-                .any(|(known, outcome)| *known == key && *outcome == phrase)
-            {
-                joined.push((key, phrase));
+            let entry = (if joins(&key) { rest(&key) } else { key }, phrase);
+            if !joined.contains(&entry) {
+                joined.push(entry);
             }
         }
         phrases = joined;
@@ -354,5 +353,88 @@ impl Phrase {
             head: head.into(),
             tail: tail.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Judgement;
+
+    /// A finding per (size, receiver, cache, verdict).
+    fn said(outcomes: &[(&str, &str, &str, Verdict)]) -> String {
+        let findings: Vec<CellFinding> = outcomes
+            .iter()
+            .map(|(size, receiver, cache, verdict)| {
+                let levels = [("response_bytes", size), ("receiver", receiver), ("cache", cache)];
+                let levels = levels.map(|(factor, level)| (factor.to_owned(), (*level).to_owned()));
+                CellFinding {
+                    cell: Cell {
+                        levels: levels.to_vec(),
+                    },
+                    level: "sendfile".into(),
+                    judgement: Judgement::plain(*verdict),
+                }
+            })
+            .collect();
+        let truth = crate::synthetic::Truth::one_cell(1.0);
+        let card = crate::synthetic::manifest(&truth, vec![]).experiments.remove(0);
+        crossover(&card, &findings)
+    }
+
+    #[test]
+    fn crossovers_in_words() {
+        use Verdict::{Confirmed, Equivalent, Inconclusive, Refuted};
+        let (small, middle, large) = ("4096", "65536", "1048576");
+        // One factor decides, the other makes no difference and is not spoken of.
+        assert_eq!(
+            said(&[
+                (small, "copy", "hot", Refuted),
+                (small, "copy", "cold", Refuted),
+                (small, "discard", "hot", Equivalent),
+                (small, "discard", "cold", Equivalent),
+                (large, "copy", "hot", Refuted),
+                (large, "copy", "cold", Refuted),
+                (large, "discard", "hot", Confirmed),
+                (large, "discard", "cold", Confirmed),
+            ]),
+            "from 1 MiB on when receiver=discard (below: equivalent); not when receiver=copy (refuted)"
+        );
+        // What was joined before must not lose its other conditions.
+        assert_eq!(
+            said(&[
+                (small, "copy", "hot", Inconclusive),
+                (small, "copy", "cold", Inconclusive),
+                (small, "discard", "hot", Confirmed),
+                (small, "discard", "cold", Confirmed),
+                (large, "copy", "hot", Confirmed),
+                (large, "copy", "cold", Inconclusive),
+                (large, "discard", "hot", Confirmed),
+                (large, "discard", "cold", Confirmed),
+            ]),
+            "from 1 MiB on when receiver=copy and cache=hot (below: inconclusive); at every size measured when \
+             receiver=discard; not when receiver=copy and cache=cold (inconclusive)"
+        );
+        // A level that was measured in one place only keeps its name.
+        assert_eq!(
+            said(&[(small, "copy", "cold", Refuted), (large, "discard", "hot", Confirmed)]),
+            "at 1 MiB when receiver=discard and cache=hot; not at 4 KiB when receiver=copy and cache=cold (refuted)"
+        );
+        assert_eq!(
+            said(&[
+                (small, "copy", "hot", Confirmed),
+                (middle, "copy", "hot", Refuted),
+                (large, "copy", "hot", Confirmed)
+            ]),
+            "at 4 KiB, 1 MiB (elsewhere: refuted)"
+        );
+        assert_eq!(
+            said(&[
+                (small, "copy", "hot", Confirmed),
+                (middle, "copy", "hot", Confirmed),
+                (large, "copy", "hot", Refuted)
+            ]),
+            "up to 64 KiB (above: refuted)"
+        );
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
             let x = left + slot * (position as f64 + 0.5);
             scene.text((x, plot_bottom + 14.0), SMALL_SIZE, Anchor::Middle, INK, label);
         }
-        let dodge = (0.7 * slot / here.len() as f64).min(22.0);
+        let dodge = (0.7 * slot / here.len() as f64).min(13.0);
         for (order, level) in here.iter().enumerate() {
             let (colour, marker) = look(card, level);
             let shift = dodge * (order as f64 - (here.len() as f64 - 1.0) / 2.0);

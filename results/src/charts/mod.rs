@@ -370,9 +370,9 @@ fn slug(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::scene::{Anchor, Shape, text_width};
-    use super::synthetic::{TrueCell, Truth, at_least, faster, write_run};
     use super::*;
     use crate::analysis::analyse;
+    use crate::synthetic::{TrueCell, Truth, at_least, faster, write_run};
 
     fn cells(sizes: &[&'static str], receivers: &[&'static str], levels: &[(&'static str, f64)]) -> Vec<TrueCell> {
         let pairs = sizes
@@ -464,8 +464,3 @@ mod tests {
         assert_eq!(slug(&["zero-copy", ""]), "zero-copy");
     }
 }
-
-#[cfg(test)]
-#[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
-#[path = "../../tests/it/synthetic.rs"]
-mod synthetic;

@@ -117,7 +117,7 @@ fn counts_are_judged_per_level() {
     assert_eq!(verdict, Verdict::Conditional);
     assert_eq!(
         reason,
-        "Confirmed in 6 of 12 cells: at every size when fetch.path=read-write; not when fetch.path=sendfile \
+        "Confirmed in 6 of 12 arms: at every size measured when fetch.path=read-write; not when fetch.path=sendfile \
          (refuted). Claimed: 4 for read-write, 3 for sendfile. Found: 4 for read-write, 2 for sendfile."
     );
     assert_eq!(answer(&crossing(), wrong(5.0, 3.0)).0, Verdict::Refuted);
