@@ -29,7 +29,10 @@ pub struct Args {
 }
 
 fn after_help() -> String {
-    format!("Settings for --config and --set, with their defaults:\n{}", broker_under_test::config::help())
+    format!(
+        "Settings for --config and --set, with their defaults:\n{}",
+        broker_under_test::config::help()
+    )
 }
 
 /// Runs until a signal.
@@ -43,7 +46,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         config.set_pair(pair, "--set")?;
     }
     if let Some(dir) = &args.data_dir {
-        config.set("log.dirs", dir.to_str().context("--data-dir is not UTF-8")?, "--data-dir")?;
+        config.set(
+            "log.dirs",
+            dir.to_str().context("--data-dir is not UTF-8")?,
+            "--data-dir",
+        )?;
     }
     if let Some(port) = args.port {
         config.set("listeners", &format!("PLAINTEXT://127.0.0.1:{port}"), "--port")?;
@@ -57,7 +64,10 @@ fn planted_bug(flag: Option<&str>) -> anyhow::Result<Option<PlantedBug>> {
     let Some(flag) = flag else { return Ok(None) };
     let bug = flag.parse().map_err(anyhow::Error::msg)?;
     if std::env::var(planted::ENVIRONMENT).as_deref() != Ok(flag) {
-        bail!("--planted {flag} needs {}={flag} in the environment too", planted::ENVIRONMENT);
+        bail!(
+            "--planted {flag} needs {}={flag} in the environment too",
+            planted::ENVIRONMENT
+        );
     }
     Ok(Some(bug))
 }

@@ -4,18 +4,38 @@
 //! internal error, 130 interrupted.
 
 mod broker_verb;
+mod card;
+mod chaos_verb;
+mod doctor_verb;
+mod interrupt;
+mod list_verb;
+mod measure;
+mod process;
+mod report_verb;
+mod run_folder;
+mod run_verb;
+mod target;
+mod worker_verb;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Assay runs on Linux only: it measures sendfile, splice, mincore and /proc, which other systems do not have."
+);
+
 /// Exit code of usage, environment and internal errors.
 const EXIT_ERROR: u8 = 3;
+/// Exit code after Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// Puts message-broker folklore to the test: changes one design decision at a time, measures both sides interleaved,
 /// breaks the broker while it works, and answers with a ratio, an interval, a chart and an exit code.
 #[derive(Parser)]
-#[command(name = "assay", version, max_term_width = 110, after_help = "Start with `assay run zero-copy`, or `assay list`.")]
+#[command(name = "assay", version, max_term_width = 110)]
+#[command(after_help = "Start with `assay run zero-copy`, or `assay list`.")]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -23,22 +43,49 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Run(run_verb::Args),
+    Chaos(chaos_verb::Args),
+    /// List experiments and fault scenarios
+    List,
+    Show(list_verb::ShowArgs),
+    Report(report_verb::Args),
     Broker(broker_verb::Args),
+    Doctor(doctor_verb::Args),
+    /// One client process; the harness starts it
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> ExitCode {
+    // A panic is an internal error: 3, as for every other one, and not Rust's 101.
+    std::panic::catch_unwind(assay).unwrap_or(EXIT_ERROR.into())
+}
+
+fn assay() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { EXIT_ERROR.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                EXIT_ERROR.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let outcome = match cli.verb {
+        Verb::Run(args) => run_verb::run(&args),
+        Verb::Chaos(args) => interrupt::install().and_then(|()| chaos_verb::run(args, interrupt::flag())),
+        Verb::List => list_verb::list(),
+        Verb::Show(args) => list_verb::show(&args),
+        Verb::Report(args) => report_verb::run(&args),
         Verb::Broker(args) => broker_verb::run(args),
+        Verb::Doctor(args) => doctor_verb::run(&args),
+        Verb::Worker => Ok(worker_verb::run()),
     };
     match outcome {
         Ok(code) => code,
+        Err(error) if error.is::<interrupt::Interrupted>() => EXIT_INTERRUPTED.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             EXIT_ERROR.into()

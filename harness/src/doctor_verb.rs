@@ -1,0 +1,130 @@
+//! `assay doctor`: what this machine can measure and break, what is missing, and how to get it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::measure::{dataset, machine};
+use crate::process::Cpus;
+use crate::run_folder;
+
+/// Say what this machine can measure and break, and what is missing
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder that runs will go to; its file system is looked at
+    #[arg(long, value_name = "DIR", default_value = run_folder::DEFAULT_OUT)]
+    out: PathBuf,
+}
+
+enum State {
+    Ok,
+    Missing(&'static str),
+}
+
+/// Prints a line per finding. Exit code 3 when the main job can't run here.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // A folder that is not there yet lies on the file system of its nearest parent.
+    let here = std::env::current_dir()?.join(&args.out);
+    let folder = here.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
+    let receipt = machine::receipt(folder);
+    println!(
+        "machine: {}, {} CPUs, {} MiB, Linux {}",
+        receipt.cpu_model,
+        receipt.cores,
+        receipt.memory_bytes >> 20,
+        receipt.kernel
+    );
+    println!("runs go to {} on {}", here.display(), receipt.filesystem);
+    for note in &receipt.notes {
+        println!("note: {note}");
+    }
+    let cold = cold_works(folder);
+    let mut required_missing = false;
+    let mut line = |what: &str, state: State, required: bool| match state {
+        State::Ok => println!("  ok       {what}"),
+        State::Missing(remedy) => {
+            required_missing |= required;
+            println!("  {}  {what}: {remedy}", if required { "MISSING" } else { "skipped" });
+        }
+    };
+    let on = |ok: bool, remedy: &'static str| if ok { State::Ok } else { State::Missing(remedy) };
+    line(
+        "bundled broker over loopback",
+        on(
+            std::net::TcpListener::bind("127.0.0.1:0").is_ok(),
+            "no socket can listen on 127.0.0.1",
+        ),
+        true,
+    );
+    line(
+        "hot cells",
+        on(
+            receipt.memory_bytes > 1 << 30,
+            "1 GiB of memory is needed to keep the data in the page cache",
+        ),
+        true,
+    );
+    line(
+        "cold cells (page cache can be dropped)",
+        on(
+            cold,
+            "the file system keeps its pages (tmpfs does): choose a disk with --out",
+        ),
+        false,
+    );
+    line(
+        "sender and receiver on CPUs of their own",
+        on(Cpus::halves().is_some(), "one CPU only: figures will be noisy"),
+        false,
+    );
+    line(
+        "CPU pressure per trial",
+        on(
+            Path::new("/proc/pressure/cpu").exists(),
+            "the kernel has no pressure information (CONFIG_PSI, boot with psi=1)",
+        ),
+        false,
+    );
+    line(
+        "system calls held against strace (tests)",
+        on(on_path("strace"), "install strace"),
+        false,
+    );
+    line("tests with kcat", on(on_path("kcat"), "install kcat"), false);
+    line(
+        "tests with Python clients",
+        on(on_path("python3"), "install python3 with venv"),
+        false,
+    );
+    line(
+        "Apache Kafka as a target",
+        State::Missing("not part of this version yet"),
+        false,
+    );
+    line(
+        "Apache RocketMQ as a target",
+        State::Missing("not part of this version yet"),
+        false,
+    );
+    Ok(if required_missing {
+        crate::EXIT_ERROR.into()
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Writes a small file, drops it from the page cache and looks.
+fn cold_works(folder: &Path) -> bool {
+    let path = folder.join(format!(".assay-doctor-{}", std::process::id()));
+    let probe = || -> anyhow::Result<f64> {
+        std::fs::write(&path, vec![1u8; 1 << 20])?;
+        dataset::drop_from_cache(&path)
+    };
+    let share = probe();
+    let _ = std::fs::remove_file(&path);
+    share.is_ok_and(|share| share == 0.0)
+}

@@ -1,0 +1,144 @@
+//! `assay list` and `assay show`: what there is, and how it is judged.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use workloads::definition::{self, Claim, Definition, ProfileName, Role};
+
+/// Print one experiment: claim, source, factors, how it is judged
+#[derive(clap::Args)]
+pub struct ShowArgs {
+    /// Name as in `assay list`
+    name: String,
+    /// Print the definition file itself, to copy and change
+    #[arg(long)]
+    toml: bool,
+}
+
+fn embedded() -> anyhow::Result<Vec<Definition>> {
+    definition::embedded().map_err(|error| anyhow::anyhow!("{:?}", miette::Report::new(*error)))
+}
+
+/// Names and questions.
+pub fn list() -> anyhow::Result<ExitCode> {
+    println!("Experiments (assay run NAME, assay show NAME):");
+    for definition in embedded()? {
+        println!("  {:16} {}", definition.name, definition.title);
+    }
+    println!("\nFault scenarios (assay chaos run NAME, assay chaos show NAME):");
+    for name in chaos::scenario::embedded_names() {
+        let scenario = chaos::Scenario::load(&name).map_err(|e| anyhow::anyhow!("{:?}", miette::Report::new(e)))?;
+        println!("  {name:16} {}", scenario.why.lines().next().unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything about one experiment.
+pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    let all = embedded()?;
+    let Some(definition) = all.iter().find(|d| d.name == args.name) else {
+        let known: Vec<&str> = all.iter().map(|d| d.name.as_str()).collect();
+        bail!(
+            "there is no experiment '{}'; there are: {}",
+            args.name,
+            known.join(", ")
+        );
+    };
+    if args.toml {
+        let texts = definition::embedded_texts();
+        texts
+            .filter(|(path, _)| path.contains(args.name.as_str()))
+            .for_each(|(_, text)| print!("{text}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", describe(definition));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(definition: &Definition) -> String {
+    let mut text = format!("{}: {}\n\n", definition.name, definition.title);
+    let mut part = |title: &str, body: &str| {
+        if !body.is_empty() {
+            text.push_str(&format!("{title}\n  {}\n", body.trim().replace('\n', "\n  ")));
+        }
+    };
+    part("The folklore", &definition.claim);
+    part("Source", &definition.source);
+    part("Why", &definition.why);
+    part("Published by others", &definition.published.join("\n"));
+    let factor = |f: &definition::Factor| {
+        let role = match f.name == definition.treatment {
+            true => format!(" (under test, against {})", definition.baseline),
+            false => String::new(),
+        };
+        format!("{}: {}{role}", f.name, f.levels.join(", "))
+    };
+    part(
+        "Factors",
+        &definition.factors.iter().map(factor).collect::<Vec<_>>().join("\n"),
+    );
+    let settings: Vec<String> = definition.settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+    part("Held still", &settings.join("\n"));
+    let claims: Vec<String> = definition.claims.iter().map(|c| judged(definition, c)).collect();
+    part("Claims and how they are judged", &claims.join("\n"));
+    for name in [ProfileName::Quick, ProfileName::Full] {
+        let profile = definition.profile(name);
+        let count = |role: Role| profile.arms.iter().filter(|a| a.role == role).count();
+        let trials = profile.arms.len() as u64 * u64::from(profile.blocks);
+        let body = format!(
+            "{} arms ({} measured, {} A/A, {} limits) x {} blocks x {} ms = {trials} trials",
+            profile.arms.len(),
+            count(Role::Measured),
+            count(Role::Control),
+            count(Role::Limit),
+            profile.blocks,
+            profile.window_ms
+        );
+        part(&format!("Profile {}", name.as_str()), &body);
+    }
+    text
+}
+
+fn judged(definition: &Definition, claim: &Claim) -> String {
+    let margin = definition.margin * 100.0;
+    match claim {
+        Claim::Faster {
+            id,
+            text,
+            metric,
+            level,
+        } => format!(
+            "{id}: {}\n    {metric} of {level} against {}, beyond a margin of {margin} %, Holm over the cells",
+            text.trim(),
+            definition.baseline
+        ),
+        Claim::AtLeast {
+            id,
+            text,
+            metric,
+            level,
+            ratio,
+        } => {
+            format!(
+                "{id}: {}\n    the interval of {metric} of {level} lies above {ratio}, or below it",
+                text.trim()
+            )
+        }
+        Claim::Counts {
+            id,
+            text,
+            metric,
+            expected,
+        } => {
+            let counts: Vec<String> = expected
+                .iter()
+                .map(|(level, count)| format!("{level} {count}"))
+                .collect();
+            format!(
+                "{id}: {}\n    {metric} counted exactly: {}",
+                text.trim(),
+                counts.join(", ")
+            )
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Pre-loaded topics, linked into the data folder of every trial, and the page cache under them.
+//!
+//! A topic is produced once per run through the protocol, its segments are made read-only, and each trial gets hard links
+//! to them: no copy, and the same pages in the page cache. The broker never writes to a read-only segment.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use workloads::native::preload::PreloadSpec;
+use workloads::worker::{WorkerResult, WorkerSpec};
+
+use crate::measure::worker::Worker;
+use crate::target::bundled::{BrokerSpec, BundledBroker};
+
+/// The topic of every pre-loaded data set.
+pub const TOPIC: &str = "preloaded";
+/// A share of resident pages up to this counts as cold: the broker has read the end of the log when it opened it.
+const COLD_SHARE_MAX: f64 = 0.01;
+
+/// A topic on disk that trials are linked to.
+#[derive(Debug)]
+pub struct Dataset {
+    dir: PathBuf,
+    /// The client's index of it.
+    pub index: PathBuf,
+    /// The one segment with the records.
+    pub segment: PathBuf,
+}
+
+impl Dataset {
+    /// Starts a broker in `dir`, produces the topic and stops the broker.
+    pub fn make(broker: &BrokerSpec, preload: PreloadSpec) -> anyhow::Result<Self> {
+        let dir = broker.data_dir.clone();
+        let index = dir.with_extension("index.json");
+        let running = BundledBroker::start(broker)?;
+        let spec = WorkerSpec::Preload {
+            address: running.address(),
+            preload,
+            index: index.clone(),
+        };
+        let mut worker = Worker::start(&spec, None)?;
+        match worker.result(|| ())? {
+            WorkerResult::Preloaded { .. } => {}
+            other => bail!("the client answered {other:?} to a pre-load"),
+        }
+        worker.quit()?;
+        running.stop()?;
+        let folder = dir.join(format!("{TOPIC}-0"));
+        let mut segments = files_with(&folder, "log")?;
+        segments.retain(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0));
+        let [segment] = &segments[..] else {
+            bail!(
+                "{} holds {} segments with records, one was expected: raise log.segment.bytes",
+                folder.display(),
+                segments.len()
+            );
+        };
+        std::fs::set_permissions(segment, Permissions::from_mode(0o444))?;
+        File::open(segment)?.sync_all()?;
+        Ok(Dataset {
+            dir,
+            index,
+            segment: segment.clone(),
+        })
+    }
+
+    /// Makes `data_dir`, a fresh folder for one broker, with links to the segments and copies of the small files.
+    pub fn link_into(&self, data_dir: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(data_dir).with_context(|| format!("can't create {}", data_dir.display()))?;
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), data_dir.join(entry.file_name()));
+            if entry.file_type()?.is_file() && entry.file_name() != ".lock" {
+                std::fs::copy(&from, &to).with_context(|| format!("can't copy {}", from.display()))?;
+            } else if entry.file_type()?.is_dir() {
+                std::fs::create_dir(&to)?;
+                for file in std::fs::read_dir(&from)? {
+                    let file = file?;
+                    let to = to.join(file.file_name());
+                    match file.file_name().to_string_lossy().ends_with(".log") {
+                        true => std::fs::hard_link(file.path(), &to).map(|()| 0),
+                        false => std::fs::copy(file.path(), &to),
+                    }
+                    .with_context(|| format!("can't link {}", to.display()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the segment until all of it is in the page cache; answers the resident share.
+    pub fn make_hot(&self) -> anyhow::Result<f64> {
+        for _ in 0..3 {
+            let share = resident_share(&self.segment)?;
+            if share >= 1.0 {
+                return Ok(share);
+            }
+            std::io::copy(&mut File::open(&self.segment)?, &mut std::io::sink())?;
+        }
+        let share = resident_share(&self.segment)?;
+        if share < 1.0 {
+            bail!(
+                "only {:.1} % of {} stay in the page cache: more memory is needed",
+                share * 100.0,
+                self.segment.display()
+            );
+        }
+        Ok(share)
+    }
+
+    /// Drops the segment from the page cache; answers the resident share.
+    ///
+    /// # Errors
+    /// When pages stay: they are dirty, mapped or locked, or the file system keeps them.
+    pub fn make_cold(&self) -> anyhow::Result<f64> {
+        let share = drop_from_cache(&self.segment)?;
+        if share > COLD_SHARE_MAX {
+            bail!(
+                "{:.1} % of {} stay in the page cache after it was dropped: use a folder on a disk file system",
+                share * 100.0,
+                self.segment.display()
+            );
+        }
+        Ok(share)
+    }
+}
+
+fn files_with(dir: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("can't list {}", dir.display()))?;
+    let paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    Ok(paths
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == extension))
+        .collect())
+}
+
+/// Flushes a file, drops its pages from the page cache and answers the share that stayed.
+pub fn drop_from_cache(path: &Path) -> anyhow::Result<f64> {
+    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+    // Dirty pages are not dropped.
+    file.sync_data()?;
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    resident_share(path)
+}
+
+/// The share of a file's pages that are in the page cache, by mincore(2): 0 to 1.
+pub fn resident_share(path: &Path) -> anyhow::Result<f64> {
+    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+    // SAFETY: the mapping is never read, only asked about; a file that shrinks meanwhile can't fault it.
+    let map = unsafe { memmap2::Mmap::map(&file)? };
+    let pages = map.len().div_ceil(crate::measure::sample::page_bytes() as usize);
+    let mut resident = vec![0u8; pages];
+    // SAFETY: the range is the mapping's own, and `resident` has a byte for each of its pages.
+    let answer = unsafe { libc::mincore(map.as_ptr() as *mut libc::c_void, map.len(), resident.as_mut_ptr()) };
+    nix::errno::Errno::result(answer).context("mincore")?;
+    let hot = resident.iter().filter(|page| **page & 1 == 1).count();
+    Ok(hot as f64 / pages.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn residency_of_a_file_that_was_just_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![1u8; 1 << 20]).unwrap();
+        assert_eq!(resident_share(&path).unwrap(), 1.0);
+    }
+}
