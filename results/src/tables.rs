@@ -72,7 +72,7 @@ pub fn measurements(experiment: &ExperimentAnalysis) -> Grid {
             let mut texts = vec![place, arm.level.clone()];
             texts.extend(deciding_texts(experiment, arm));
             if has_cost {
-                texts.push(summary_text(arm, COST_METRIC));
+                texts.push(cost_text(arm));
             }
             if has_limits {
                 let share = arm
@@ -238,11 +238,16 @@ fn deciding_texts(experiment: &ExperimentAnalysis, arm: &ArmAnalysis) -> [String
     [value, ratio]
 }
 
-fn summary_text(arm: &ArmAnalysis, metric: &str) -> String {
-    arm.metrics
-        .get(metric)
-        .map(|metric| figures::three_digits(metric.summary.mean))
-        .unwrap_or_default()
+/// The cost with its ratio to the limit's: `0.265 (1.11x limit)`.
+fn cost_text(arm: &ArmAnalysis) -> String {
+    let Some(cost) = arm.metrics.get(COST_METRIC) else {
+        return String::new();
+    };
+    let mean = figures::three_digits(cost.summary.mean);
+    match &cost.to_limit {
+        Some(to_limit) => format!("{mean} ({} limit)", figures::ratio(to_limit.ratio())),
+        None => mean,
+    }
 }
 
 fn arm_verdict(arm: &ArmAnalysis) -> Option<Verdict> {

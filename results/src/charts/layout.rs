@@ -10,11 +10,11 @@ pub(crate) const WIDTH: f64 = 960.0;
 /// The margin on all four sides.
 pub(crate) const MARGIN: f64 = 20.0;
 /// The size of titles.
-pub(crate) const TITLE_SIZE: f64 = 19.0;
+pub(crate) const TITLE_SIZE: f64 = 21.0;
 /// The size of labels.
-pub(crate) const LABEL_SIZE: f64 = 13.0;
+pub(crate) const LABEL_SIZE: f64 = 14.5;
 /// The size of tick labels and of the footer.
-pub(crate) const SMALL_SIZE: f64 = 12.0;
+pub(crate) const SMALL_SIZE: f64 = 13.0;
 
 /// The colour of text.
 pub(crate) const INK: Colour = Colour(34, 34, 34, 1.0);

@@ -124,8 +124,8 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
             _ => "it explains and does not decide",
         };
         let caption = format!(
-            "Each point is the mean {label} of one arm ({better}). The whiskers also hold the weather of a block, so \
-             two arms may differ surely although their whiskers overlap: the ratios block by block tell."
+            "Each point is the mean {label} of one arm ({better}). The whiskers also hold what all arms of a block share, \
+             so two arms can surely differ even where theirs overlap; the ratios, block by block, tell."
         );
         let scene = by_size::chart(experiment, metric, &frame);
         add(name, frame, caption, scene);

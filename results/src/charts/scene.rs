@@ -25,10 +25,11 @@ struct BackEnd {
     lift: f64,
 }
 
-/// The SVG back end of plotters divides font sizes by 1.24.
+/// The SVG back end of plotters divides font sizes by 1.24, while PNGs are drawn with a size that counts from the
+/// font's ascent to its descent, 1.164 em. With this factor both have the same em, so what was measured fits in both.
 const SVG: BackEnd = BackEnd {
     scale: 1.0,
-    font_scale: 1.24,
+    font_scale: 1.24 / 1.164,
     lift: 0.06,
 };
 

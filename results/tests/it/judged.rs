@@ -5,7 +5,7 @@ use std::path::Path;
 
 use results::analysis::{Analysis, ExperimentAnalysis, analyse};
 use results::reader::Run;
-use results::schema::{ClaimCard, LedgerEntry, Measurement};
+use results::schema::{ClaimCard, LedgerEntry, Measurement, SeriesPoint};
 use results::verdict::Verdict;
 use tempfile::TempDir;
 
@@ -307,4 +307,41 @@ fn a_run_that_was_cut_off_says_so() {
     writer.plan(&[planned]).unwrap();
     let notes = read(dir.path()).notes;
     assert_eq!(notes, ["1 of 31 planned trials are missing: the run was cut off."]);
+}
+
+#[test]
+fn drift_within_the_window_and_flags_are_told() {
+    let dir = TempDir::new().unwrap();
+    let mut writer = write_run(dir.path(), &Truth::one_cell(2.0), vec![faster()]);
+    let plan = Run::open(dir.path()).unwrap().plan;
+    for trial in &plan {
+        let drifts = trial.arm.starts_with("sendfile");
+        let points: Vec<SeriesPoint> = (0..9_u32)
+            .map(|index| SeriesPoint {
+                experiment: trial.experiment.clone(),
+                trial: trial.trial,
+                role: "client".into(),
+                metric: "throughput".into(),
+                unit: "MB/s".into(),
+                at_ms: u64::from(index) * 100,
+                value: if drifts {
+                    1_000.0 - 50.0 * f64::from(index)
+                } else {
+                    1_000.0 + f64::from(index % 2)
+                },
+            })
+            .collect();
+        writer.series(&points).unwrap();
+    }
+    let flags = ["steal".to_owned()];
+    writer
+        .trial(&[Measurement::of(&plan[0], "bundled", "steal_share", "", 0.2, &flags)])
+        .unwrap();
+    let analysis = read(dir.path());
+    assert_eq!(analysis.unsteady.len(), 1);
+    assert_eq!(analysis.unsteady[0].arm, "sendfile/65536/discard/hot");
+    // The last three of nine intervals average 650, the first three 950.
+    assert!((analysis.unsteady[0].drift.ratio() - 650.0 / 950.0).abs() < 1e-9);
+    assert_eq!(analysis.flagged, [("steal".to_owned(), 1)].into());
+    assert_eq!(analysis.notes, ["1 of 30 trials are flagged `steal`; they are kept."]);
 }
