@@ -20,9 +20,11 @@ fn config(definition: &Definition, path: &str, data_dir: &str) -> Config {
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
     ];
     for (key, value) in settings.chain(ours) {
-        config.set(key, value, &definition.name).unwrap();
+        config
+            .set(key, value, &definition.name)
+            .expect("the broker knows every setting of the definition");
     }
-    config.complete().unwrap()
+    config.complete().expect("a data folder is set")
 }
 
 #[test]
