@@ -17,6 +17,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How often waiting looks for Ctrl-C and takes samples.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long a worker may take to end.
+const QUIT_MAX: Duration = Duration::from_secs(10);
+
 /// A running worker; killed when dropped.
 #[derive(Debug)]
 pub struct Worker {
@@ -107,7 +110,9 @@ impl Worker {
     /// Says `quit` and waits for the end.
     pub fn quit(mut self) -> anyhow::Result<()> {
         let _ = writeln!(self.stdin, "quit");
-        let status = self.process.stop(Duration::from_secs(10))?;
+        let Some(status) = self.process.wait(QUIT_MAX)? else {
+            bail!("the client process did not end within {QUIT_MAX:?}");
+        };
         if !status.success() {
             bail!("the client process ended with {}", crate::process::describe(status));
         }
