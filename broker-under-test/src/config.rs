@@ -68,6 +68,8 @@ pub enum Kind {
     Dir,
     /// A [`FetchPath`].
     FetchPath,
+    /// The name of a TCP congestion control, or nothing for the kernel's default.
+    CongestionControl,
 }
 
 /// One row of the table of settings.
@@ -152,6 +154,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Int(-1, I32),
         "102400",
         "SO_RCVBUF of connections; -1 is the kernel's own tuning.",
+    ),
+    setting(
+        "socket.congestion.control",
+        Kind::CongestionControl,
+        "",
+        "TCP congestion control of connections; nothing is the kernel's default. Not a Kafka setting.",
     ),
     setting(
         "max.connections",
@@ -393,6 +401,12 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
         Kind::Dir if value.contains(',') => Err("one folder only; several log folders are not supported".into()),
         Kind::Dir => Ok(()),
         Kind::FetchPath => value.parse::<FetchPath>().map(drop),
+        Kind::CongestionControl
+            if value.len() < 16 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+        {
+            Ok(())
+        }
+        Kind::CongestionControl => Err("expected a name such as reno, cubic or bbr".into()),
     }
 }
 
@@ -415,7 +429,7 @@ mod tests {
 
     #[test]
     fn defaults_are_valid() {
-        for s in SETTINGS.iter().filter(|s| !s.default.is_empty()) {
+        for s in SETTINGS.iter().filter(|s| s.name != "log.dirs") {
             assert_eq!(check(s.kind, s.default), Ok(()), "{}", s.name);
         }
     }

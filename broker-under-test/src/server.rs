@@ -35,6 +35,14 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The kernel does not have it, or does not let this user have it.
+    #[error("socket.congestion.control = {name}: {source}; see /proc/sys/net/ipv4/tcp_allowed_congestion_control")]
+    CongestionControl {
+        /// As configured.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The data folder.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -70,6 +78,16 @@ impl Server {
         let socket = socket2::Socket::new(socket2::Domain::for_address(asked), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        let congestion = config.text("socket.congestion.control");
+        if !congestion.is_empty() {
+            // Accepted sockets inherit it.
+            socket
+                .set_tcp_congestion(congestion.as_bytes())
+                .map_err(|source| ServerError::CongestionControl {
+                    name: congestion.to_owned(),
+                    source,
+                })?;
+        }
         socket.bind(&asked.into()).map_err(listen_error)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(asked);
         let data_dir = config.data_dir();

@@ -311,6 +311,7 @@ mod tests {
                 buffer_bytes: 65_536,
                 single_pass: false,
                 socket_send_buffer_bytes: None,
+                socket_congestion_control: None,
             },
         };
         let mut server = start(&served);

@@ -230,7 +230,7 @@ fn type_code(kind: Kind) -> i8 {
     match kind {
         Kind::Bool => 1,
         Kind::Int(..) => 5,
-        Kind::Listener | Kind::Dir | Kind::FetchPath => 2,
+        Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::CongestionControl => 2,
     }
 }
 

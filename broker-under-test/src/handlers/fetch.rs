@@ -16,11 +16,18 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// How often a parked thread looks whether the broker stops.
 const PARK_MAX: Duration = Duration::from_millis(200);
 
-type Found = (FetchResult, Option<LogSlice>);
+/// What one partition has for a fetch.
+struct Found {
+    result: FetchResult,
+    slice: Option<LogSlice>,
+    /// Bytes that count towards the minimum. More than the slice has when waiting can't make it longer.
+    counts_bytes: usize,
+}
 
 pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireError> {
     let request = FetchRequest::decode(cursor, call.version)?;
-    if request.session_id != 0 {
+    // KIP-227: epochs 0 and -1 ask for everything, in a new session or without one; any other goes on with a session.
+    if !matches!(request.session_epoch, 0 | -1) {
         return Ok(respond(
             call,
             ErrorCode::FetchSessionIdNotFound.code(),
@@ -30,7 +37,7 @@ pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireErr
     }
     let wait = Duration::from_millis(request.wait_ms_max.max(0) as u64).min(WAIT_MAX);
     let mut found = look(call, &request);
-    if !enough(&found, &request) && !wait.is_zero() {
+    if !enough(call, &found, &request) && !wait.is_zero() {
         let deadline = Instant::now() + wait;
         let thread = std::thread::current();
         let logs: Vec<Arc<PartitionLog>> = request
@@ -43,7 +50,7 @@ pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireErr
             logs.iter().for_each(|log| log.wait_for_append(thread.clone()));
             found = look(call, &request);
             let left = deadline.saturating_duration_since(Instant::now());
-            if enough(&found, &request) || left.is_zero() || call.broker.is_stopping() {
+            if enough(call, &found, &request) || left.is_zero() || call.broker.is_stopping() {
                 break;
             }
             std::thread::park_timeout(left.min(PARK_MAX));
@@ -54,39 +61,44 @@ pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireErr
     Ok(respond(call, 0, &request, found))
 }
 
-fn enough(found: &[Found], request: &FetchRequest) -> bool {
-    let bytes: usize = found.iter().map(|(result, _)| result.records_bytes).sum();
-    bytes as i64 >= i64::from(request.bytes_min)
-        || found.iter().any(|(result, _)| result.error != 0)
-        || found.is_empty()
+fn enough(call: &Call, found: &[Found], request: &FetchRequest) -> bool {
+    let bytes_min = (request.bytes_min.max(0) as usize).min(budget(call, request));
+    let bytes = found.iter().fold(0usize, |sum, f| sum.saturating_add(f.counts_bytes));
+    bytes >= bytes_min || found.iter().any(|f| f.result.error != 0) || found.is_empty()
+}
+
+/// The most record bytes that the response may have, but for a first batch that is larger.
+fn budget(call: &Call, request: &FetchRequest) -> usize {
+    (request.bytes_max.max(0) as usize).min(call.broker.config.size("fetch.max.bytes"))
 }
 
 fn look(call: &Call, request: &FetchRequest) -> Vec<Found> {
-    let mut budget = (request.bytes_max.max(0) as usize).min(call.broker.config.size("fetch.max.bytes"));
+    let mut budget = budget(call, request);
     let mut nothing_yet = true;
     let mut one = |p: &FetchPartition| {
         let limit = (p.bytes_max.max(0) as usize).min(budget);
-        let (result, slice) = look_at(call, p, limit, nothing_yet);
-        nothing_yet &= result.records_bytes == 0;
-        budget = budget.saturating_sub(result.records_bytes);
-        (result, slice)
+        let found = look_at(call, p, limit, nothing_yet);
+        nothing_yet &= found.result.records_bytes == 0;
+        budget = budget.saturating_sub(found.result.records_bytes);
+        found
     };
     request.partitions.iter().map(&mut one).collect()
 }
 
 fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> Found {
     let refused = |error: ErrorCode| {
-        let (partition, error) = (p.partition, error.code());
-        (
-            FetchResult {
-                partition,
-                error,
-                high_watermark: -1,
-                log_start_offset: -1,
-                records_bytes: 0,
-            },
-            None,
-        )
+        let result = FetchResult {
+            partition: p.partition,
+            error: error.code(),
+            high_watermark: -1,
+            log_start_offset: -1,
+            records_bytes: 0,
+        };
+        Found {
+            result,
+            slice: None,
+            counts_bytes: 0,
+        }
     };
     let Some(log) = call.broker.topics.log(p.topic, p.partition) else {
         return refused(ErrorCode::UnknownTopicOrPartition);
@@ -112,11 +124,23 @@ fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> 
                 log_start_offset,
                 records_bytes,
             };
-            (result, slice)
+            let counts_bytes = match &slice {
+                // Cut by the limit, perhaps a little in front of it where a batch ends.
+                Some(s) if !s.ends_segment() => limit.max(s.bytes),
+                // Nothing is ever added to an older segment.
+                Some(s) if !log.is_active(&s.segment) => usize::MAX,
+                _ => records_bytes,
+            };
+            Found {
+                result,
+                slice,
+                counts_bytes,
+            }
         }
         Err(ReadError::OutOfRange { .. }) => {
             let mut refusal = refused(ErrorCode::OffsetOutOfRange);
-            (refusal.0.high_watermark, refusal.0.log_start_offset) = (high_watermark, log_start_offset);
+            refusal.result.high_watermark = high_watermark;
+            refusal.result.log_start_offset = log_start_offset;
             refusal
         }
         Err(ReadError::Log(error)) => {
@@ -131,7 +155,7 @@ fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Found>) -
     let writer = ResponseWriter::new(call.version);
     let mut pieces = Vec::with_capacity(found.len() * 2 + 1);
     let mut out = call.start();
-    let records_bytes: usize = found.iter().map(|(result, _)| result.records_bytes).sum();
+    let records_bytes: usize = found.iter().map(|f| f.result.records_bytes).sum();
     let mut protocol_bytes = 0;
     // An error of the whole response comes without partitions.
     let asked = if error == 0 { &request.partitions[..] } else { &[] };
@@ -140,7 +164,7 @@ fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Found>) -
     writer.start(&mut out, error, topics.len());
     for topic in topics {
         writer.topic(&mut out, topic[0].topic, topic.len());
-        for (result, slice) in found.by_ref().take(topic.len()) {
+        for Found { result, slice, .. } in found.by_ref().take(topic.len()) {
             writer.partition(&mut out, &result);
             if let Some(slice) = slice {
                 protocol_bytes += out.len();

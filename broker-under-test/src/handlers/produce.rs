@@ -67,7 +67,10 @@ fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, (ErrorCode
             "This server does not host this topic-partition.".to_owned(),
         ));
     };
-    let batch = p.records.unwrap_or(&[]);
+    let Some(batch) = p.records.filter(|records| !records.is_empty()) else {
+        let message = "a partition of a produce request holds exactly one batch, here is none";
+        return Err((ErrorCode::InvalidRecord, message.to_owned()));
+    };
     if batch.len() > topic.batch_bytes_max {
         let message = format!("{} bytes, max.message.bytes is {}", batch.len(), topic.batch_bytes_max);
         return Err((ErrorCode::MessageTooLarge, message));
@@ -111,12 +114,13 @@ fn storage(error: AppendError) -> (ErrorCode, String) {
 
 fn code_of(error: &BatchError) -> ErrorCode {
     match error {
-        BatchError::UnsupportedMagic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Crc { .. } | BatchError::Truncated { .. } | BatchError::InvalidLength(_) => {
             ErrorCode::CorruptMessage
         }
-        BatchError::RecordCount { .. }
+        // Kafka calls an old format in a new version of Produce an invalid record too.
+        BatchError::UnsupportedMagic(_)
+        | BatchError::RecordCount { .. }
         | BatchError::ControlBatch
         | BatchError::TrailingBytes(_)
         | BatchError::Record { .. } => ErrorCode::InvalidRecord,

@@ -132,7 +132,13 @@ impl PartitionLog {
                 break;
             }
         }
-        let end_offset = next_offset.max(mode.start_offset);
+        let mut end_offset = next_offset;
+        if end_offset < mode.start_offset {
+            // A tail was lost, and everything in front of it had been deleted: the log goes on where it may be read.
+            tracing::warn!(folder = %dir.display(), end_offset, start_offset = mode.start_offset, "the log begins anew");
+            segments.drain(..).try_for_each(|segment| segment.remove())?;
+            end_offset = mode.start_offset;
+        }
         if segments.last().is_none_or(|s| s.is_sealed()) {
             segments.push(Arc::new(Segment::create(dir, end_offset)?));
         }
@@ -178,7 +184,10 @@ impl PartitionLog {
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
         let full = active.bytes() > 0 && active.bytes() + batch.len() as u64 > self.limits.segment_bytes;
         if full || relative_end > i64::from(i32::MAX) {
-            active = self.roll(&active, base_offset)?;
+            active = self.roll(&active, base_offset).inspect_err(|_| {
+                // A flush that failed may have dropped what it should have written.
+                self.offline.store(true, Ordering::Release);
+            })?;
             appender.indexed_at = None;
         }
         let mut prefix = [0u8; 16];
@@ -199,8 +208,10 @@ impl PartitionLog {
         }
         self.counters.add(Counter::AppendBatches, 1);
         self.counters.add(Counter::AppendBytes, batch.len() as u64);
+        // The end moves first, so that no reader sees records behind the high watermark.
         self.end_offset
             .store(base_offset + i64::from(header.records_count), Ordering::Release);
+        active.publish(batch.len());
         drop(appender);
         self.wake();
         Ok(base_offset)
@@ -223,10 +234,13 @@ impl PartitionLog {
     }
 
     fn active(&self) -> Arc<Segment> {
-        self.segments()
-            .last()
-            .expect("a log always has an active segment")
-            .clone()
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.last().expect("a log always has an active segment").clone()
+    }
+
+    /// Whether appends go to this segment.
+    pub fn is_active(&self, segment: &Segment) -> bool {
+        self.recovery_point() == segment.base_offset
     }
 
     fn segments(&self) -> Vec<Arc<Segment>> {
@@ -261,8 +275,8 @@ impl PartitionLog {
     pub fn find_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, LogError> {
         let start = self.start_offset();
         for segment in self.segments() {
-            if let Some(found) = segment.find_time(timestamp_ms, &self.counters)? {
-                return Ok(Some((found.0.max(start), found.1)));
+            if let Some(found) = segment.find_time(timestamp_ms, start, &self.counters)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -270,9 +284,10 @@ impl PartitionLog {
 
     /// Offset and time of a record with the greatest timestamp.
     pub fn max_time(&self) -> Result<Option<(i64, i64)>, LogError> {
+        let start = self.start_offset();
         let mut best: Option<(i64, i64)> = None;
         for segment in self.segments() {
-            let found = segment.max_time(&self.counters)?;
+            let found = segment.max_time(start, &self.counters)?;
             best = [best, found]
                 .into_iter()
                 .flatten()

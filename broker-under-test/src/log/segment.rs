@@ -130,7 +130,8 @@ impl Segment {
         self.sealed
     }
 
-    /// Appends a batch whose first 16 bytes are replaced by `stamped_prefix`, and indexes it when `index_it`.
+    /// Writes a batch whose first 16 bytes are replaced by `stamped_prefix` behind what is there, and indexes it when
+    /// `index_it`. Readers see it after [`Self::publish`].
     ///
     /// # Errors
     /// The file system's; the file is cut back to where it was, so that no half batch stays.
@@ -176,8 +177,12 @@ impl Segment {
                 counters.add(Counter::CallPwriteIndex, 1);
             }
         }
-        self.bytes.store(position + batch.len() as u64, Ordering::Release);
         Ok(())
+    }
+
+    /// Lets readers see `bytes` more.
+    pub fn publish(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Release);
     }
 
     /// Checks every batch from the last index entry at or below `from` on, cuts off what is torn, and completes the
@@ -190,8 +195,9 @@ impl Segment {
                 .and_then(|relative| self.index.floor(relative));
             self.index.truncate(trusted.map_or(0, |e| u64::from(e.position) + 1))?;
         }
-        let start = self.index.last().map_or(0, |e| u64::from(e.position));
-        let mut next_offset = None;
+        let trusted = self.index.last();
+        let start = trusted.map_or(0, |e| u64::from(e.position));
+        let mut next_offset = self.base_offset + trusted.map_or(0, |e| i64::from(e.relative_offset));
         let mut indexed_at = self.index.last().map(|e| u64::from(e.position));
         let mut position = start;
         let mut problem = None;
@@ -217,10 +223,8 @@ impl Segment {
                 let rest = &buffer[consumed as usize..];
                 match BatchHeader::checked(rest) {
                     Ok(header) => {
-                        let expected = next_offset.unwrap_or(header.base_offset);
-                        let first_is_right = position + consumed > 0 || header.base_offset == self.base_offset;
-                        if header.base_offset != expected || !first_is_right {
-                            problem = Some(format!("offset {} where {expected} should be", header.base_offset));
+                        if header.base_offset != next_offset {
+                            problem = Some(format!("offset {} where {next_offset} should be", header.base_offset));
                             break;
                         }
                         let at = position + consumed;
@@ -232,7 +236,7 @@ impl Segment {
                             });
                             indexed_at = Some(at);
                         }
-                        next_offset = Some(header.last_offset() + 1);
+                        next_offset += i64::from(header.records_count);
                         consumed += header.total_bytes() as u64;
                     }
                     // The window ends inside a batch and the file goes on: read on from there.
@@ -263,7 +267,7 @@ impl Segment {
             self.index.flush()?;
         }
         Ok(Scan {
-            next_offset: next_offset.unwrap_or(self.base_offset),
+            next_offset,
             cut_bytes,
         })
     }
@@ -273,7 +277,7 @@ impl Segment {
         let mut position = self.index.last().map_or(0, |e| u64::from(e.position));
         let mut next = self.base_offset;
         while let Some(header) = self.header_at(position, counters)? {
-            next = header.last_offset() + 1;
+            next = header.last_offset().saturating_add(1);
             position += header.total_bytes() as u64;
         }
         if position != self.bytes() {
@@ -373,12 +377,20 @@ impl Segment {
         })
     }
 
-    /// First batch, from the front, with a record at or after `timestamp_ms`; for ListOffsets.
-    pub fn find_time(&self, timestamp_ms: i64, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
+    /// Offset and time of the first record from offset `from` on that is at or after `timestamp_ms`; for ListOffsets.
+    pub fn find_time(
+        &self,
+        timestamp_ms: i64,
+        from: i64,
+        counters: &Counters,
+    ) -> Result<Option<(i64, i64)>, LogError> {
         let mut position = 0;
         while let Some(header) = self.header_at(position, counters)? {
-            if header.max_timestamp >= timestamp_ms {
-                return self.exact_time(position, header, timestamp_ms).map(Some);
+            if header.max_timestamp >= timestamp_ms && header.last_offset() >= from {
+                let found = self.exact_time(position, header, timestamp_ms, from)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
             }
             position += header.total_bytes() as u64;
         }
@@ -386,7 +398,13 @@ impl Segment {
     }
 
     /// Offset and time of the record inside one batch; a compressed batch answers with its first record.
-    fn exact_time(&self, position: u64, header: BatchHeader, timestamp_ms: i64) -> Result<(i64, i64), LogError> {
+    fn exact_time(
+        &self,
+        position: u64,
+        header: BatchHeader,
+        timestamp_ms: i64,
+        from: i64,
+    ) -> Result<Option<(i64, i64)>, LogError> {
         if header.codec() == 0 {
             let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
             let mut batch = vec![0; total];
@@ -394,25 +412,26 @@ impl Segment {
                 .read_exact_at(&mut batch, position)
                 .map_err(io("read", &self.path))?;
             let mut records = kafka_wire::RecordIter::new(header, &batch).map_while(Result::ok);
-            if let Some(record) = records.find(|r| r.timestamp_ms >= timestamp_ms) {
-                return Ok((record.offset, record.timestamp_ms));
-            }
+            let found = records.find(|r| r.offset >= from && r.timestamp_ms >= timestamp_ms);
+            return Ok(found.map(|record| (record.offset, record.timestamp_ms)));
         }
-        Ok((header.base_offset, header.base_timestamp))
+        Ok(Some((header.base_offset.max(from), header.base_timestamp)))
     }
 
-    /// The greatest timestamp and the first offset that has it, by batch headers.
-    pub fn max_time(&self, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
+    /// The greatest timestamp and the first offset from `from` on that has it, by batch headers.
+    pub fn max_time(&self, from: i64, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
         let mut best: Option<(u64, BatchHeader)> = None;
         let mut position = 0;
         while let Some(header) = self.header_at(position, counters)? {
-            if best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp) {
+            if header.last_offset() >= from && best.is_none_or(|(_, b)| header.max_timestamp > b.max_timestamp) {
                 best = Some((position, header));
             }
             position += header.total_bytes() as u64;
         }
-        best.map(|(position, header)| self.exact_time(position, header, header.max_timestamp))
-            .transpose()
+        match best {
+            Some((position, header)) => self.exact_time(position, header, header.max_timestamp, from),
+            None => Ok(None),
+        }
     }
 
     /// A shared mapping that covers at least `bytes`; made once for a segment that no longer grows.
@@ -458,6 +477,11 @@ impl Segment {
 }
 
 impl LogSlice {
+    /// Whether it ends where its segment ends now.
+    pub fn ends_segment(&self) -> bool {
+        self.position + self.bytes as u64 >= self.segment.bytes()
+    }
+
     /// Reads the slice into memory; for tests and tools, not for the fetch paths.
     pub fn to_vec(&self) -> std::io::Result<Vec<u8>> {
         let mut out = vec![0; self.bytes];

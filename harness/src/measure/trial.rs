@@ -249,6 +249,7 @@ impl Bench<'_> {
                 .unwrap_or(65_536),
             single_pass: levels.cold,
             socket_send_buffer_bytes: self.socket_buffer("socket.send.buffer.bytes"),
+            socket_congestion_control: self.definition.settings.get("socket.congestion.control").cloned(),
         };
         let mut sender = Worker::start(
             &WorkerSpec::BareServe { serve },

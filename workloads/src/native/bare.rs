@@ -53,6 +53,8 @@ pub struct BareServeSpec {
     pub single_pass: bool,
     /// SO_SNDBUF, bytes; `None` leaves it to the kernel's tuning.
     pub socket_send_buffer_bytes: Option<usize>,
+    /// TCP congestion control; `None` is the kernel's default.
+    pub socket_congestion_control: Option<String>,
 }
 
 /// What was sent.
@@ -89,6 +91,9 @@ pub fn serve(listener: &TcpListener, spec: &BareServeSpec) -> Result<BareServed,
     let socket = socket2::SockRef::from(&stream);
     let options = || -> io::Result<()> {
         socket.set_tcp_nodelay(true)?;
+        if let Some(name) = &spec.socket_congestion_control {
+            socket.set_tcp_congestion(name.as_bytes())?;
+        }
         spec.socket_send_buffer_bytes
             .map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))
     };

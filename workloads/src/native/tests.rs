@@ -510,6 +510,7 @@ fn bare_pair(
         buffer_bytes: 65_536,
         single_pass,
         socket_send_buffer_bytes: None,
+        socket_congestion_control: None,
     };
     let server = std::thread::spawn(move || {
         let _keep = file;
@@ -588,6 +589,7 @@ fn a_bare_server_wants_a_file_that_is_long_enough() {
         buffer_bytes: 1,
         single_pass: true,
         socket_send_buffer_bytes: None,
+        socket_congestion_control: None,
     };
     assert!(serve(&listener, &spec).unwrap_err().to_string().contains("has 0 bytes"));
 }

@@ -243,7 +243,9 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// As [`fnv1a`], behind bytes that gave `hash`.
 pub fn fnv1a_continue(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Opens a regular file for reading; a pipe or a device would block or never end.
