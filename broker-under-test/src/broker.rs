@@ -128,11 +128,14 @@ impl Broker {
 fn read_producer_ids(dir: &Path) -> Result<i64, LogError> {
     let path = dir.join(PRODUCER_IDS);
     match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            io("read", path)(std::io::Error::other(
-                "expected one integer; ids must never repeat, so it is not guessed",
-            ))
-        }),
+        Ok(text) => {
+            let next = text.trim().parse().ok().filter(|n| (0..i64::MAX / 2).contains(n));
+            next.ok_or_else(|| {
+                io("read", path)(std::io::Error::other(
+                    "expected one integer; ids must never repeat, so it is not guessed",
+                ))
+            })
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(io("read", path)(e)),
     }

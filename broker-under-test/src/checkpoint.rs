@@ -48,7 +48,8 @@ fn parse(text: &str) -> Option<Offsets> {
     let row = |line: &str| {
         let mut parts = line.split(' ');
         let key = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
-        Some((key, parts.next()?.parse().ok()?))
+        let offset: i64 = parts.next()?.parse().ok()?;
+        (offset >= 0).then_some((key, offset))
     };
     let rows: Offsets = lines.map(row).collect::<Option<_>>()?;
     (rows.len() == count).then_some(rows)

@@ -22,6 +22,8 @@ use crate::broker::Broker;
 pub const SOCKET: &str = "control.sock";
 /// A longer line is no request.
 const LINE_BYTES_MAX: u64 = 4096;
+/// How long the listener rests after an error.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections served at a time.
 const CONNECTIONS_MAX: usize = 16;
 
@@ -71,6 +73,8 @@ pub(crate) async fn serve(listener: UnixListener, broker: Arc<Broker>) {
             return;
         };
         let Ok((stream, _)) = listener.accept().await else {
+            // As for the listener: too many open files would otherwise keep this loop from ever yielding.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let broker = broker.clone();

@@ -63,10 +63,13 @@ pub struct Server {
     connections: Arc<Connections>,
 }
 
+/// A handle of the socket, and the thread once it has started.
+type Connection = (TcpStream, Option<JoinHandle<()>>);
+
 /// Open connections, so that a stop can end them.
 #[derive(Debug, Default)]
 struct Connections {
-    open: Mutex<HashMap<u64, (TcpStream, Option<JoinHandle<()>>)>>,
+    open: Mutex<HashMap<u64, Connection>>,
 }
 
 impl Server {
@@ -179,6 +182,19 @@ async fn accept(listener: &TcpListener, broker: &Arc<Broker>, connections: &Arc<
     }
 }
 
+/// A connection's entry, taken out when its thread ends, by a panic too: the socket would stay open otherwise.
+struct Place {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&self.id);
+    }
+}
+
 fn admit(
     socket: tokio::net::TcpStream,
     id: u64,
@@ -199,12 +215,8 @@ fn admit(
     let body = {
         let (broker, connections) = (broker.clone(), connections.clone());
         move || {
+            let _place = Place { connections, id };
             connection::serve(&broker, socket);
-            connections
-                .open
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
         }
     };
     let thread = std::thread::Builder::new()

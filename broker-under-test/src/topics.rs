@@ -265,6 +265,8 @@ impl Topics {
             start_offset: 0,
         };
         let topic = Arc::new(self.open_topic(name, &entry, mode)?);
+        // What the checkpoints say of an earlier topic of the same name must not be taken for the new one's.
+        self.write_checkpoints_locked(false)?;
         let mut entries = self.entries();
         entries.insert(name.to_owned(), entry);
         self.save(&entries)?;
@@ -314,7 +316,13 @@ impl Topics {
     }
 
     /// Writes where each log begins and from where a recovery must look.
-    pub fn write_checkpoints(&self, flushed_all: bool) -> Result<(), LogError> {
+    pub fn write_checkpoints(&self) -> Result<(), LogError> {
+        let _changing = self.lock();
+        self.write_checkpoints_locked(false)
+    }
+
+    /// As [`Self::write_checkpoints`], while `changing` is held: two writers would use the same temporary file.
+    fn write_checkpoints_locked(&self, flushed_all: bool) -> Result<(), LogError> {
         let mut recovery = Offsets::new();
         let mut starts = Offsets::new();
         for topic in self.all() {
@@ -335,12 +343,13 @@ impl Topics {
 
     /// Flushes every log and writes the checkpoints; for a clean shutdown.
     pub fn flush(&self) -> Result<(), LogError> {
+        let _changing = self.lock();
         for topic in self.all() {
             for log in &topic.partitions {
                 log.flush()?;
             }
         }
-        self.write_checkpoints(true)
+        self.write_checkpoints_locked(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

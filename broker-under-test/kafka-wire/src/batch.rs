@@ -12,6 +12,8 @@ use crate::encode::{Encode, varlong_len};
 pub const HEADER_BYTES: usize = 61;
 /// Bytes in front of what `batch_length` counts: base offset and the length itself.
 pub const LENGTH_PREFIX_BYTES: usize = 12;
+/// Where the message format stands, in every format.
+const MAGIC_AT: usize = 16;
 /// Where the checksummed part begins.
 pub const CRC_START: usize = 21;
 
@@ -108,6 +110,10 @@ impl BatchHeader {
             needed: HEADER_BYTES as u64,
             remaining: bytes.len(),
         };
+        // First, as messages of the old formats may be shorter than a header of this one.
+        if let Some(magic) = bytes.get(MAGIC_AT).map(|byte| *byte as i8).filter(|magic| *magic != 2) {
+            return Err(BatchError::UnsupportedMagic(magic));
+        }
         let mut c = Cursor::new(bytes);
         let mut read = || -> Result<BatchHeader, WireError> {
             Ok(BatchHeader {
@@ -127,9 +133,6 @@ impl BatchHeader {
             })
         };
         let header = read().map_err(truncated)?;
-        if header.magic != 2 {
-            return Err(BatchError::UnsupportedMagic(header.magic));
-        }
         if header.batch_length < (HEADER_BYTES - LENGTH_PREFIX_BYTES) as i32 {
             return Err(BatchError::InvalidLength(header.batch_length));
         }

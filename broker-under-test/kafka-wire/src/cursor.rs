@@ -227,8 +227,9 @@ impl<'a> Cursor<'a> {
         Ok(Some(n))
     }
 
-    /// Skips a flexible version's tagged fields. Tags rise strictly, so their number is bounded by the bytes.
-    pub fn skip_tagged_fields(&mut self) -> Result<()> {
+    /// Skips a flexible version's tagged fields and answers how many there were. Tags rise strictly, so their number
+    /// is bounded by the bytes.
+    pub fn skip_tagged_fields(&mut self) -> Result<usize> {
         let count = self.uvarint()?;
         let mut last: Option<u32> = None;
         for _ in 0..count {
@@ -241,7 +242,7 @@ impl<'a> Cursor<'a> {
             let size = self.uvarint()? as usize;
             self.take(size)?;
         }
-        Ok(())
+        Ok(count as usize)
     }
 
     /// Fails when bytes are left.

@@ -10,6 +10,7 @@ use crate::ApiKey;
 use crate::cursor::{Cursor, Result};
 use crate::encode::Encode;
 use crate::frame::{finish_frame, start_request};
+use crate::schema::check_elements;
 
 /// The version that the native client speaks.
 pub const CLIENT_VERSION: i16 = 11;
@@ -62,6 +63,7 @@ impl<'a> FetchRequest<'a> {
         for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
             let topic = c.string(flexible)?;
             for _ in 0..c.array_len(flexible, 16)?.unwrap_or(0) {
+                check_elements(c.position(), partitions.len() + 1)?;
                 let partition = c.i32()?;
                 let current_leader_epoch = if version >= 9 { c.i32()? } else { -1 };
                 let fetch_offset = c.i64()?;

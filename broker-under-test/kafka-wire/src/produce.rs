@@ -5,6 +5,7 @@ use bytes::BufMut;
 use crate::cursor::{Cursor, Result};
 use crate::encode::Encode;
 use crate::frame::{finish_frame, start_request};
+use crate::schema::check_elements;
 use crate::{ApiKey, ErrorCode};
 
 /// The version that the native client speaks.
@@ -47,6 +48,7 @@ impl<'a> ProduceRequest<'a> {
         for _ in 0..c.array_len(flexible, 2)?.unwrap_or(0) {
             let topic = c.string(flexible)?;
             for _ in 0..c.array_len(flexible, 5)?.unwrap_or(0) {
+                check_elements(c.position(), partitions.len() + 1)?;
                 let partition = c.i32()?;
                 let records = c.nullable_bytes(flexible)?;
                 let records_at = c.position() - records.map_or(0, <[u8]>::len);

@@ -8,7 +8,8 @@ use Type::{Array, Bool, I8, I16, I32, I64, NullableString, Str, Structs, Uuid};
 use crate::ApiKey;
 use crate::cursor::{Cursor, Result, WireError};
 
-/// Elements of all arrays of one control request together; Kafka's own tools stay far below.
+/// Elements of all arrays and unknown tagged fields of one request together, Produce and Fetch too; Kafka's own tools
+/// stay far below. An element of a few bytes on the wire takes some hundred in memory, and its answer again as many.
 pub const ELEMENTS_MAX: usize = 100_000;
 
 #[derive(Clone, Copy)]
@@ -125,6 +126,15 @@ pub fn check_request(cursor: &mut Cursor, key: ApiKey, version: i16) -> Result<(
     cursor.finish()
 }
 
+/// Fails when a request has more than [`ELEMENTS_MAX`] elements so far.
+pub(crate) fn check_elements(at: usize, elements: usize) -> Result<()> {
+    let limit = ELEMENTS_MAX;
+    if elements > limit {
+        return Err(WireError::TooManyElements { at, limit });
+    }
+    Ok(())
+}
+
 struct Walk {
     version: i16,
     flexible: bool,
@@ -139,7 +149,9 @@ impl Walk {
             }
         }
         if self.flexible {
-            c.skip_tagged_fields()?;
+            let at = c.position();
+            let tags = c.skip_tagged_fields()?;
+            self.add(at, tags)?;
         }
         Ok(())
     }
@@ -171,14 +183,13 @@ impl Walk {
     fn count(&mut self, c: &mut Cursor) -> Result<usize> {
         let at = c.position();
         let count = c.array_len(self.flexible, 1)?.unwrap_or(0);
-        self.elements += count;
-        if self.elements > ELEMENTS_MAX {
-            return Err(WireError::TooManyElements {
-                at,
-                limit: ELEMENTS_MAX,
-            });
-        }
+        self.add(at, count)?;
         Ok(count)
+    }
+
+    fn add(&mut self, at: usize, count: usize) -> Result<()> {
+        self.elements += count;
+        check_elements(at, self.elements)
     }
 }
 

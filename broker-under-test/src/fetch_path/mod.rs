@@ -1,12 +1,13 @@
 //! How fetch responses get to the socket: one module per path, the same bytes whichever is chosen.
 //!
 //! Every connection has a thread and a blocking socket, so a path is a fixed sequence of calls. For a response with a
-//! head of H bytes and one run of B record bytes, with N = `fetch.buffer.bytes` and P = `fetch.pipe.bytes`:
+//! head of H bytes and one run of B record bytes that begins O bytes behind a page of the file, with
+//! N = `fetch.buffer.bytes` and P = `fetch.pipe.bytes`, a power of two (a slot of a pipe holds one page or a part of it):
 //!
 //! | path | calls | record bytes copied through user space |
 //! | --- | --- | --- |
 //! | `sendfile` | send(H, MSG_MORE), sendfile(B) | 0 |
-//! | `splice` | send(H, MSG_MORE), then ceil(B/P) x (splice(file to pipe), splice(pipe to socket)) | 0 |
+//! | `splice` | send(H, MSG_MORE), then ceil((O+B)/P) x (splice(file to pipe), splice(pipe to socket)) | 0 |
 //! | `mmap` | send(H, MSG_MORE), send(B) from the mapping | B (out); page faults on first touch |
 //! | `vectored` | ceil(B/16N) x (preadv into up to 16 buffers, writev; the first one carries H too) | 2 B (in and out) |
 //! | `read-write` | send(H, MSG_MORE), then ceil(B/N) x (pread, send) | 2 B (in and out) |

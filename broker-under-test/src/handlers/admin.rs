@@ -1,6 +1,6 @@
 //! CreateTopics, DeleteTopics, DeleteRecords, DescribeConfigs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
@@ -30,12 +30,15 @@ const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 
 pub(super) fn create_topics(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let names: Vec<&TopicName> = request.topics.iter().map(|t| &t.name).collect();
+    let mut times: BTreeMap<&TopicName, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *times.entry(&topic.name).or_default() += 1;
+    }
     let one = |topic: &CreatableTopic| {
         let result = CreatableTopicResult::default()
             .with_name(topic.name.clone())
             .with_configs(Some(Vec::new()));
-        let outcome = if names.iter().filter(|n| **n == &topic.name).count() > 1 {
+        let outcome = if times.get(&topic.name).is_some_and(|n| *n > 1) {
             let message = "Duplicate topic name.".to_owned();
             Err(Refusal {
                 error: ErrorCode::InvalidRequest,
@@ -184,7 +187,7 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
                 .with_partitions(partitions)
         })
         .collect();
-    if let Err(error) = call.broker.topics.write_checkpoints(false) {
+    if let Err(error) = call.broker.topics.write_checkpoints() {
         // The records are gone for readers now; after a crash they may come back, as in Kafka.
         tracing::error!(%error, "log start offsets were not written");
     }
@@ -222,7 +225,11 @@ pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> 
         }
         result.with_configs(rows)
     };
-    DescribeConfigsResponse::default().with_results(request.resources.iter().map(one).collect())
+    // Each resource once, so that a short request can't ask for the same long answer many times.
+    let mut seen = BTreeSet::new();
+    let mut distinct = request.resources;
+    distinct.retain(|r| seen.insert((r.resource_type, r.resource_name.clone())));
+    DescribeConfigsResponse::default().with_results(distinct.iter().map(one).collect())
 }
 
 /// Kafka's codes for types: 1 boolean, 2 string, 5 long.

@@ -1,5 +1,6 @@
 //! ApiVersions, Metadata, DescribeCluster, FindCoordinator.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -62,10 +63,13 @@ pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
     // Version 0 has no null: there an empty list means all topics.
     let asked = request.topics.filter(|t| call.version > 0 || !t.is_empty());
     let may_create = request.allow_auto_topic_creation && broker.config.bool("auto.create.topics.enable");
+    let mut seen = BTreeSet::new();
     let topics = match asked {
         None => broker.topics.all().iter().map(|t| describe(broker, t)).collect(),
+        // Each topic once, so that a short request can't ask for the same long answer many times.
         Some(asked) => asked
             .iter()
+            .filter(|t| seen.insert((t.name.clone(), t.topic_id)))
             .map(|t| match &t.name {
                 Some(name) => by_name(broker, name, may_create),
                 None => by_id(broker, t.topic_id),

@@ -39,6 +39,8 @@ pub struct OffsetIndex {
 struct State {
     entries: Vec<Entry>,
     written: usize,
+    /// What the file holds beyond `written` is damaged and goes with the next write.
+    replace_file: bool,
 }
 
 impl OffsetIndex {
@@ -50,6 +52,13 @@ impl OffsetIndex {
         }
     }
 
+    /// An index without entries in the place of a file whose content is of no use; the next write replaces it.
+    pub fn ignoring(path: &Path) -> Self {
+        let index = Self::empty(path);
+        index.write_lock().replace_file = true;
+        index
+    }
+
     /// Reads the file and keeps the entries in front of `log_bytes` that rise; a missing file is an empty index.
     /// What is damaged is dropped: the log is the truth, and look-ups scan on from the last good entry.
     pub fn load(path: &Path, log_bytes: u64) -> Result<Self, LogError> {
@@ -59,6 +68,7 @@ impl OffsetIndex {
             Err(e) => return Err(io("read", path)(e)),
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len() / ENTRY_BYTES);
+        let mut replace_file = raw.len() % ENTRY_BYTES != 0;
         for pair in raw.chunks_exact(ENTRY_BYTES) {
             let half = |i: usize| u32::from_be_bytes([pair[i], pair[i + 1], pair[i + 2], pair[i + 3]]);
             let entry = Entry {
@@ -70,6 +80,7 @@ impl OffsetIndex {
                 .is_none_or(|last| entry.relative_offset > last.relative_offset && entry.position > last.position);
             if !rises || u64::from(entry.position) >= log_bytes {
                 tracing::warn!(index = %path.display(), good = entries.len(), "index entry out of order, dropped with what follows");
+                replace_file = true;
                 break;
             }
             entries.push(entry);
@@ -77,7 +88,11 @@ impl OffsetIndex {
         let written = entries.len();
         Ok(OffsetIndex {
             path: path.to_owned(),
-            state: RwLock::new(State { entries, written }),
+            state: RwLock::new(State {
+                entries,
+                written,
+                replace_file,
+            }),
         })
     }
 
@@ -104,9 +119,16 @@ impl OffsetIndex {
             .truncate(false)
             .write(true)
             .open(&self.path);
-        let written = file.and_then(|file| file.write_all_at(&raw, (state.written * ENTRY_BYTES) as u64));
+        let start_bytes = (state.written * ENTRY_BYTES) as u64;
+        let written = file.and_then(|file| {
+            if state.replace_file {
+                file.set_len(start_bytes)?;
+            }
+            file.write_all_at(&raw, start_bytes)
+        });
         written.map_err(io("write", &self.path))?;
         state.written = state.entries.len();
+        state.replace_file = false;
         Ok(true)
     }
 
@@ -142,6 +164,11 @@ impl OffsetIndex {
         n.checked_sub(1)
             .map(|i| u64::from(state.entries[i].position))
             .filter(|p| *p > after)
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> Option<Entry> {
+        self.read_lock().entries.first().copied()
     }
 
     /// The last entry.

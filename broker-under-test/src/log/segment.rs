@@ -99,7 +99,7 @@ impl Segment {
             .map_err(io("open", &path))?;
         let index = OffsetIndex::load(&path.with_extension("index"), meta.len())?;
         let bytes = AtomicU64::new(meta.len());
-        Ok(Segment {
+        let mut segment = Segment {
             base_offset,
             path,
             file,
@@ -107,7 +107,26 @@ impl Segment {
             bytes,
             sealed,
             map: Mutex::default(),
-        })
+        };
+        if !segment.index_fits() {
+            tracing::warn!(segment = %segment.path.display(), "the index is of other bytes, not used");
+            segment.index = OffsetIndex::ignoring(&segment.path.with_extension("index"));
+        }
+        Ok(segment)
+    }
+
+    /// Whether the first and the last entry of the index name batches that are there. Kafka's check at start looks at
+    /// the last one too; to look at all of them would read the whole file.
+    fn index_fits(&self) -> bool {
+        [self.index.first(), self.index.last()]
+            .into_iter()
+            .flatten()
+            .all(|entry| {
+                let mut raw = [0u8; HEADER_BYTES];
+                let read = self.file.read_exact_at(&mut raw, u64::from(entry.position));
+                let offset = self.base_offset + i64::from(entry.relative_offset);
+                read.is_ok() && BatchHeader::parse(&raw).is_ok_and(|header| header.base_offset == offset)
+            })
     }
 
     /// The file, for the fetch paths.
@@ -266,10 +285,7 @@ impl Segment {
         if !self.sealed {
             self.index.flush()?;
         }
-        Ok(Scan {
-            next_offset,
-            cut_bytes,
-        })
+        Ok(Scan { next_offset, cut_bytes })
     }
 
     /// The offset behind the last batch of a segment that was closed cleanly: headers from the last index entry on.
@@ -333,8 +349,13 @@ impl Segment {
                 }
                 at += header.total_bytes();
             }
+            if at == 0 && position > 0 {
+                tracing::warn!(segment = %self.path.display(), position, "the index points at no batch, searching from the start");
+                position = 0;
+                continue;
+            }
             if at == 0 {
-                let problem = "no batch header where the index points".to_owned();
+                let problem = "no batch header".to_owned();
                 return Err(LogError::Damaged {
                     path: self.path.clone(),
                     position,
@@ -373,17 +394,12 @@ impl Segment {
         Ok(LogSlice {
             segment: self.clone(),
             position,
-            bytes: (stop - position) as usize,
+            bytes: stop.saturating_sub(position) as usize,
         })
     }
 
     /// Offset and time of the first record from offset `from` on that is at or after `timestamp_ms`; for ListOffsets.
-    pub fn find_time(
-        &self,
-        timestamp_ms: i64,
-        from: i64,
-        counters: &Counters,
-    ) -> Result<Option<(i64, i64)>, LogError> {
+    pub fn find_time(&self, timestamp_ms: i64, from: i64, counters: &Counters) -> Result<Option<(i64, i64)>, LogError> {
         let mut position = 0;
         while let Some(header) = self.header_at(position, counters)? {
             if header.max_timestamp >= timestamp_ms && header.last_offset() >= from {

@@ -1,0 +1,17 @@
+//! The bundled broker from the outside: a server in this process, clients on raw sockets, files in a temporary folder.
+
+// Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
+#[cfg(test)]
+mod fetch;
+#[cfg(test)]
+mod fetch_paths;
+#[cfg(test)]
+mod produce;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod versions;

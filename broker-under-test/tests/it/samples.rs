@@ -1,0 +1,328 @@
+//! One well-formed request per API and version, with every field of that version in use.
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::fetch_request::ForgottenTopic;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::*;
+use kafka_wire::ApiKey;
+use kafka_wire::api::VERSIONS;
+
+use crate::support::{Ask, FetchLimits, batch, decode, fetch_request, frame_of, text, topic};
+
+/// The topic that the samples speak of; whoever sends them creates it with two partitions.
+pub const TOPIC: &str = "samples";
+
+/// Every API with every version that is served.
+pub fn all() -> impl Iterator<Item = (ApiKey, i16)> {
+    VERSIONS
+        .iter()
+        .flat_map(|row| (row.served_min..=row.max).map(|version| (row.key, version)))
+}
+
+/// A request frame of the API in that version.
+pub fn frame(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
+    let v = version;
+    let frame = |request: &dyn Fn(i32) -> Vec<u8>| request(correlation_id);
+    match key {
+        ApiKey::Produce => frame(&|id| frame_of(key, v, id, &produce(1))),
+        ApiKey::Fetch => frame(&|id| frame_of(key, v, id, &fetch(v))),
+        ApiKey::ListOffsets => frame(&|id| frame_of(key, v, id, &list_offsets())),
+        ApiKey::Metadata => frame(&|id| frame_of(key, v, id, &metadata(v))),
+        ApiKey::FindCoordinator => frame(&|id| frame_of(key, v, id, &find_coordinator(v))),
+        ApiKey::ApiVersions => frame(&|id| frame_of(key, v, id, &api_versions())),
+        ApiKey::CreateTopics => frame(&|id| frame_of(key, v, id, &create_topics())),
+        ApiKey::DeleteTopics => frame(&|id| frame_of(key, v, id, &delete_topics(v))),
+        ApiKey::DeleteRecords => frame(&|id| frame_of(key, v, id, &delete_records())),
+        ApiKey::InitProducerId => frame(&|id| frame_of(key, v, id, &init_producer_id())),
+        ApiKey::OffsetForLeaderEpoch => frame(&|id| frame_of(key, v, id, &offset_for_leader_epoch(v))),
+        ApiKey::DescribeConfigs => frame(&|id| frame_of(key, v, id, &describe_configs(v))),
+        ApiKey::DescribeCluster => frame(&|id| frame_of(key, v, id, &DescribeClusterRequest::default())),
+    }
+}
+
+/// Decodes the answer with the protocol crate, to its last byte, and names the error codes in it.
+pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
+    match key {
+        ApiKey::Produce => {
+            let answer: ProduceResponse = decode(answer, key, v, id);
+            let partitions = answer.responses.iter().flat_map(|t| &t.partition_responses);
+            partitions.map(|p| p.error_code).collect()
+        }
+        ApiKey::Fetch => {
+            let answer: FetchResponse = decode(answer, key, v, id);
+            assert!(
+                answer
+                    .responses
+                    .iter()
+                    .any(|t| t.partitions.iter().any(|p| p.records.is_some()))
+            );
+            let partitions = answer.responses.iter().flat_map(|t| &t.partitions);
+            std::iter::once(answer.error_code)
+                .chain(partitions.map(|p| p.error_code))
+                .collect()
+        }
+        ApiKey::ListOffsets => {
+            let answer: ListOffsetsResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            partitions.map(|p| p.error_code).collect()
+        }
+        ApiKey::Metadata => {
+            let answer: MetadataResponse = decode(answer, key, v, id);
+            assert_eq!(answer.brokers.len(), 1);
+            assert!(
+                answer
+                    .topics
+                    .iter()
+                    .all(|t| t.partitions.len() == 2 || t.error_code != 0)
+            );
+            answer.topics.iter().map(|t| t.error_code).collect()
+        }
+        ApiKey::FindCoordinator => {
+            let answer: FindCoordinatorResponse = decode(answer, key, v, id);
+            let coordinators = answer.coordinators.iter().map(|c| c.error_code);
+            if v < 4 {
+                vec![answer.error_code]
+            } else {
+                coordinators.collect()
+            }
+        }
+        ApiKey::ApiVersions => {
+            let answer: ApiVersionsResponse = decode(answer, key, v, id);
+            assert_eq!(answer.api_keys.len(), VERSIONS.len());
+            vec![answer.error_code]
+        }
+        ApiKey::CreateTopics => {
+            let answer: CreateTopicsResponse = decode(answer, key, v, id);
+            answer.topics.iter().map(|t| t.error_code).collect()
+        }
+        ApiKey::DeleteTopics => {
+            let answer: DeleteTopicsResponse = decode(answer, key, v, id);
+            answer.responses.iter().map(|t| t.error_code).collect()
+        }
+        ApiKey::DeleteRecords => {
+            let answer: DeleteRecordsResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            partitions.map(|p| p.error_code).collect()
+        }
+        ApiKey::InitProducerId => {
+            let answer: InitProducerIdResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            let answer: OffsetForLeaderEpochResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            partitions.map(|p| p.error_code).collect()
+        }
+        ApiKey::DescribeConfigs => {
+            let answer: DescribeConfigsResponse = decode(answer, key, v, id);
+            assert!(
+                answer
+                    .results
+                    .iter()
+                    .all(|r| !r.configs.is_empty() || r.error_code != 0)
+            );
+            answer.results.iter().map(|r| r.error_code).collect()
+        }
+        ApiKey::DescribeCluster => {
+            let answer: DescribeClusterResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+    }
+}
+
+/// The error codes that the samples must get when [`TOPIC`] exists.
+pub fn expected_codes(key: ApiKey, v: i16) -> Vec<i16> {
+    const UNKNOWN_TOPIC: i16 = 3;
+    const UNSUPPORTED: i16 = 35;
+    match key {
+        ApiKey::Produce | ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch => vec![0, UNKNOWN_TOPIC],
+        ApiKey::Fetch => vec![0, 0, 0, UNKNOWN_TOPIC],
+        ApiKey::Metadata => vec![0, UNKNOWN_TOPIC],
+        ApiKey::FindCoordinator if v < 4 => vec![UNSUPPORTED],
+        ApiKey::FindCoordinator => vec![UNSUPPORTED, UNSUPPORTED],
+        ApiKey::ApiVersions | ApiKey::InitProducerId | ApiKey::DescribeCluster => vec![0],
+        // Validated only; the second one asks for a setting that does not exist.
+        ApiKey::CreateTopics => vec![0, 40, 0],
+        ApiKey::DeleteTopics if v < 6 => vec![UNKNOWN_TOPIC, UNKNOWN_TOPIC],
+        ApiKey::DeleteTopics => vec![UNKNOWN_TOPIC, 100],
+        ApiKey::DeleteRecords => vec![0, UNKNOWN_TOPIC],
+        ApiKey::DescribeConfigs => vec![0, 0, UNKNOWN_TOPIC],
+    }
+}
+
+/// A batch for [`TOPIC`] and one for a topic that is not there.
+pub fn produce(acks: i16) -> ProduceRequest {
+    let data = |name: &str| {
+        let partition = PartitionProduceData::default()
+            .with_index(0)
+            .with_records(Some(Bytes::from(batch(&[b"one", b"two"]))));
+        TopicProduceData::default()
+            .with_name(topic(name))
+            .with_partition_data(vec![partition])
+    };
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![data(TOPIC), data("nothing-here")])
+}
+
+fn fetch(v: i16) -> FetchRequest {
+    let ask = |name, partition| Ask {
+        topic: name,
+        partition,
+        offset: 0,
+        bytes_max: 4096,
+    };
+    let request = fetch_request(
+        FetchLimits::default(),
+        &[ask(TOPIC, 0), ask(TOPIC, 1), ask("nothing-here", 0)],
+    );
+    let forgotten = ForgottenTopic::default()
+        .with_topic(topic("forgotten"))
+        .with_partitions(vec![1, 2]);
+    match v {
+        ..7 => request,
+        7..11 => request.with_forgotten_topics_data(vec![forgotten]),
+        _ => request
+            .with_forgotten_topics_data(vec![forgotten])
+            .with_rack_id(text("rack")),
+    }
+}
+
+fn list_offsets() -> ListOffsetsRequest {
+    let one = |name: &str| {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(0)
+            .with_timestamp(-1);
+        ListOffsetsTopic::default()
+            .with_name(topic(name))
+            .with_partitions(vec![partition])
+    };
+    ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![one(TOPIC), one("nothing-here")])
+}
+
+fn metadata(v: i16) -> MetadataRequest {
+    let one = |name: &str| MetadataRequestTopic::default().with_name(Some(topic(name)));
+    let request = MetadataRequest::default().with_topics(Some(vec![one(TOPIC), one("nothing-here")]));
+    match v {
+        ..4 => request,
+        _ => request.with_allow_auto_topic_creation(false),
+    }
+}
+
+fn find_coordinator(v: i16) -> FindCoordinatorRequest {
+    match v {
+        ..4 => FindCoordinatorRequest::default().with_key(text("a-group")),
+        _ => FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a-group"), text("another")]),
+    }
+}
+
+fn api_versions() -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(text("tests"))
+        .with_client_software_version(text("1.0"))
+}
+
+fn create_topics() -> CreateTopicsRequest {
+    let setting = |name: &str, value: &str| {
+        CreatableTopicConfig::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
+    };
+    let plain = CreatableTopic::default()
+        .with_name(topic("fresh"))
+        .with_num_partitions(3)
+        .with_replication_factor(1);
+    let assignment = CreatableReplicaAssignment::default()
+        .with_partition_index(0)
+        .with_broker_ids(vec![BrokerId(1)]);
+    let assigned = CreatableTopic::default()
+        .with_name(topic("assigned"))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(vec![assignment]);
+    let topics = vec![
+        plain.clone().with_configs(vec![setting("segment.bytes", "1048576")]),
+        plain
+            .with_name(topic("strange"))
+            .with_configs(vec![setting("no.such.setting", "1")]),
+        assigned,
+    ];
+    CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(1000)
+        .with_validate_only(true)
+}
+
+fn delete_topics(v: i16) -> DeleteTopicsRequest {
+    let names = vec![topic("nothing-here"), topic("nothing-there")];
+    let states = vec![
+        DeleteTopicState::default().with_name(Some(topic("nothing-here"))),
+        DeleteTopicState::default()
+            .with_name(None)
+            .with_topic_id(uuid::Uuid::from_u128(7)),
+    ];
+    match v {
+        ..6 => DeleteTopicsRequest::default().with_topic_names(names),
+        _ => DeleteTopicsRequest::default().with_topics(states),
+    }
+}
+
+fn delete_records() -> DeleteRecordsRequest {
+    let one = |name: &str| {
+        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(0);
+        DeleteRecordsTopic::default()
+            .with_name(topic(name))
+            .with_partitions(vec![partition])
+    };
+    DeleteRecordsRequest::default().with_topics(vec![one(TOPIC), one("nothing-here")])
+}
+
+fn offset_for_leader_epoch(v: i16) -> OffsetForLeaderEpochRequest {
+    let one = |name: &str| {
+        let partition = OffsetForLeaderPartition::default()
+            .with_partition(0)
+            .with_leader_epoch(0);
+        OffsetForLeaderTopic::default()
+            .with_topic(topic(name))
+            .with_partitions(vec![partition])
+    };
+    let request = OffsetForLeaderEpochRequest::default().with_topics(vec![one(TOPIC), one("nothing-here")]);
+    if v < 3 {
+        request
+    } else {
+        request.with_replica_id(BrokerId(-1))
+    }
+}
+
+/// The protocol crate's default is an empty transactional id, which is not null.
+fn init_producer_id() -> InitProducerIdRequest {
+    InitProducerIdRequest::default().with_transactional_id(None)
+}
+
+fn describe_configs(v: i16) -> DescribeConfigsRequest {
+    let one = |kind: i8, name: &str| {
+        DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_configuration_keys(None)
+    };
+    let some = one(2, TOPIC).with_configuration_keys(Some(vec![text("segment.bytes")]));
+    let request = DescribeConfigsRequest::default().with_resources(vec![some, one(4, "1"), one(2, "nothing-here")]);
+    if v < 3 {
+        request
+    } else {
+        request.with_include_documentation(true)
+    }
+}
