@@ -167,6 +167,13 @@ pub enum Event {
         /// How it ended.
         healing: Healing,
     },
+    /// A process of the system under test ended although no fault was aimed at it.
+    Crashed,
+    /// The history is whole: its writer had nothing more to tell. A file without it was cut short.
+    Finished {
+        /// Number of events before this one.
+        events: u64,
+    },
 }
 
 /// An event with its time.
@@ -325,6 +332,14 @@ impl Stamped {
                     },
                 )
             }
+            Event::Crashed => (14, Flat::default()),
+            Event::Finished { events } => (
+                15,
+                Flat {
+                    sequence: events,
+                    ..Flat::default()
+                },
+            ),
         };
         let mut bytes = [0_u8; RECORD_BYTES];
         bytes[0..8].copy_from_slice(&self.at_ns.to_le_bytes());
@@ -409,6 +424,8 @@ impl Stamped {
                 fault: fault()?,
                 evidence: flat.count,
             },
+            (14, _) => Event::Crashed,
+            (15, _) => Event::Finished { events: flat.sequence },
             _ => return Err("an unknown kind of event"),
         };
         Ok(Self {

@@ -165,7 +165,7 @@ impl Bench<'_> {
             index: dataset.index.clone(),
             fetch: FetchSpec {
                 response_bytes: levels.response_bytes,
-                in_flight: fetch.in_flight as usize,
+                in_flight: fetch.in_flight_of(u64::from(levels.response_bytes)) as usize,
                 max_wait_ms: fetch.max_wait_ms,
                 receiver: levels.receiver,
                 receive_buffer_bytes: fetch.receive_buffer_bytes as usize,

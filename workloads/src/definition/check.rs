@@ -365,7 +365,8 @@ fn check_fetch(source: &Source<'_>, fetch: &wire::Fetch) -> Checked<Fetch> {
         }
     }
     Ok(Fetch {
-        in_flight: source.within("in_flight", &fetch.in_flight, 1..=64)?,
+        in_flight: source.within("in_flight", &fetch.in_flight, 1..=super::IN_FLIGHT_MAX)?,
+        in_flight_bytes: source.within("in_flight_bytes", &fetch.in_flight_bytes, 0..=1 << 30)?,
         stored_batch_bytes,
         file_bytes: *fetch.file_bytes.get_ref(),
         cold_file_bytes: *fetch.cold_file_bytes.get_ref(),
@@ -426,12 +427,10 @@ fn check_response_bytes(source: &Source<'_>, level: &Spanned<wire::Scalar>, fetc
             format!("ask for at least {batch} bytes, or store smaller batches"),
         );
     }
-    let in_flight_bytes = bytes * u64::from(fetch.in_flight);
+    let in_flight = fetch.in_flight_of(bytes);
+    let in_flight_bytes = bytes * u64::from(in_flight);
     if in_flight_bytes > fetch.file_bytes {
-        let message = format!(
-            "{} responses of {bytes} bytes in flight are more than the file",
-            fetch.in_flight
-        );
+        let message = format!("{in_flight} responses of {bytes} bytes in flight are more than the file");
         return source.fail(
             level.span(),
             message,
@@ -448,7 +447,7 @@ pub(super) fn check_cold_fits(
     response_bytes: u64,
     fetch: &Fetch,
 ) -> Checked<()> {
-    let needed = response_bytes * u64::from(fetch.in_flight).max(COLD_RESPONSES_MIN);
+    let needed = response_bytes * u64::from(fetch.in_flight_of(response_bytes)).max(COLD_RESPONSES_MIN);
     if needed <= fetch.cold_file_bytes {
         return Ok(());
     }

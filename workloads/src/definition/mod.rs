@@ -20,6 +20,8 @@ use std::path::Path;
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/definitions");
 
+/// Requests that a client keeps on a connection at most.
+pub const IN_FLIGHT_MAX: u32 = 64;
 /// More arms than this in one profile is a mistake in the file: a block would take minutes.
 pub const ARMS_MAX: usize = 200;
 /// More blocks than this is a mistake in the file.
@@ -190,8 +192,10 @@ pub struct Payload {
 /// How records are stored and fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fetch {
-    /// Requests kept on the connection.
+    /// Requests kept on the connection, at least.
     pub in_flight: u32,
+    /// More of them while their responses together have no more than that, bytes.
+    pub in_flight_bytes: u32,
     /// Exact size of every stored batch, bytes with its header.
     pub stored_batch_bytes: u32,
     /// Record data in the file of a hot arm, bytes.
@@ -202,6 +206,15 @@ pub struct Fetch {
     pub max_wait_ms: u32,
     /// User-space buffer of the receiver that copies, bytes.
     pub receive_buffer_bytes: u32,
+}
+
+impl Fetch {
+    /// Requests kept on the connection when each asks for `response_bytes`: small responses need more, or both sides sleep and wake
+    /// for each.
+    pub fn in_flight_of(&self, response_bytes: u64) -> u32 {
+        let more = u64::from(self.in_flight_bytes) / response_bytes.max(1);
+        self.in_flight.max(more.min(u64::from(IN_FLIGHT_MAX)) as u32)
+    }
 }
 
 /// How much of an experiment is run.

@@ -88,6 +88,7 @@ pub(super) struct Payload {
 #[serde(deny_unknown_fields)]
 pub(super) struct Fetch {
     pub in_flight: Spanned<u32>,
+    pub in_flight_bytes: Spanned<u32>,
     pub stored_batch_bytes: Spanned<u32>,
     pub file_bytes: Spanned<u64>,
     pub cold_file_bytes: Spanned<u64>,

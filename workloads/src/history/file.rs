@@ -44,6 +44,7 @@ pub enum HistoryError {
 pub struct HistoryWriter {
     file: File,
     path: PathBuf,
+    events: u64,
 }
 
 impl HistoryWriter {
@@ -68,6 +69,7 @@ impl HistoryWriter {
         let mut writer = Self {
             file,
             path: path.to_path_buf(),
+            events: 0,
         };
         writer.write(&header)?;
         Ok(writer)
@@ -86,7 +88,9 @@ impl HistoryWriter {
     /// # Errors
     /// As [`HistoryWriter::append`].
     pub fn append_stamped(&mut self, stamped: Stamped) -> Result<(), HistoryError> {
-        self.write(&stamped.encode())
+        self.write(&stamped.encode())?;
+        self.events += 1;
+        Ok(())
     }
 
     /// Writes several events, all stamped with one time, by one write(2).
@@ -99,7 +103,20 @@ impl HistoryWriter {
             .into_iter()
             .flat_map(|event| Stamped { at_ns, event }.encode())
             .collect();
-        if bytes.is_empty() { Ok(()) } else { self.write(&bytes) }
+        if !bytes.is_empty() {
+            self.write(&bytes)?;
+            self.events += (bytes.len() / RECORD_BYTES) as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the history by [`Event::Finished`], so that a reader knows that nothing is missing.
+    ///
+    /// # Errors
+    /// As [`HistoryWriter::append`].
+    pub fn finish(mut self) -> Result<(), HistoryError> {
+        let events = self.events;
+        self.append(Event::Finished { events })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), HistoryError> {

@@ -64,6 +64,8 @@ fn every_event() -> Vec<Event> {
             fault: 3,
             healing: Healing::DidNotStart,
         },
+        Event::Crashed,
+        Event::Finished { events: 15 },
     ]
 }
 
@@ -141,6 +143,19 @@ fn a_foreign_file_and_another_version_are_refused() {
         let error = HistoryReader::open(&path).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_finished_history_counts_its_events() {
+    let folder = folder();
+    let path = folder.path().join("whole.bin");
+    let mut writer = HistoryWriter::create(&path).unwrap();
+    writer.append(Event::Sent(run(0, 1))).unwrap();
+    writer.append_all([Event::Sent(run(1, 1)), Event::Crashed]).unwrap();
+    writer.append_all([]).unwrap();
+    writer.finish().unwrap();
+    let last = HistoryReader::open(&path).unwrap().last().unwrap().unwrap();
+    assert_eq!(last.event, Event::Finished { events: 3 });
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl Connection {
     pub(super) fn open(address: SocketAddr, timeout: Duration) -> Result<Self, ClientError> {
         let error = |source| ClientError::Connection { address, source };
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(error)?;
+        if stream.local_addr().map_err(error)? == address {
+            // While nobody listens, the kernel may pick the wanted port as the own one and connect a socket to itself.
+            return Err(error(ErrorKind::ConnectionRefused.into()));
+        }
         stream.set_nodelay(true).map_err(error)?;
         stream.set_write_timeout(Some(timeout)).map_err(error)?;
         Ok(Self {

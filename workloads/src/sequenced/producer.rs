@@ -167,7 +167,7 @@ impl Producer {
                 next_turn = next_turn.max(now);
             }
         }
-        Ok(())
+        self.history.finish()
     }
 
     /// Sends one batch for each partition and waits for all answers. Gives the number of acknowledged records, and `None`

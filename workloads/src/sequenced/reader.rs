@@ -19,6 +19,8 @@ const FETCH_WAIT_MS_MAX: i32 = 100;
 /// Attempts without a step forward before the scan is given up.
 const STUCK_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Answers "there is no such partition" in a row that are believed, about a second apart from the first to the last.
+const GONE_MAX: u32 = 10;
 /// A header with a wrong CRC may claim any number of records; beyond this the claim is not used.
 const TORN_RECORDS_MAX: i32 = 1 << 20;
 
@@ -99,6 +101,7 @@ impl Reader {
                 Ok(()) => {}
             }
         }
+        self.history.finish()?;
         outcome
     }
 
@@ -121,12 +124,35 @@ impl Reader {
                         source,
                     }
                 }
-                Ok((code, _, _)) if code != ErrorCode::None.code() => ReadError::Refused {
-                    partition,
-                    offset,
-                    code,
-                },
-                Ok((_, high_watermark, records)) => {
+                Ok(answer) if answer.code == ErrorCode::OffsetOutOfRange.code() && answer.log_start_offset > offset => {
+                    // The head of the log is gone; what is left is read, and the checker sees the gap.
+                    offset = answer.log_start_offset;
+                    ReadError::Refused {
+                        partition,
+                        offset,
+                        code: answer.code,
+                    }
+                }
+                Ok(Answer { code, .. }) if code != ErrorCode::None.code() => {
+                    let refused = ReadError::Refused {
+                        partition,
+                        offset,
+                        code,
+                    };
+                    let is_gone = code == ErrorCode::UnknownTopicOrPartition.code() && offset == 0;
+                    if is_gone && stuck + 1 >= GONE_MAX {
+                        // A partition that the broker does not know any more holds nothing, for certain.
+                        let next_offset = 0;
+                        self.history.append(Event::ReadEnd { partition, next_offset })?;
+                        return Err(refused);
+                    }
+                    refused
+                }
+                Ok(Answer {
+                    high_watermark,
+                    records,
+                    ..
+                }) => {
                     let walked = walk(partition, offset, &records);
                     self.history.append_all(walked.events.iter().copied())?;
                     delivered.fetch_add(walked.records, Ordering::Relaxed);
@@ -166,13 +192,8 @@ impl Reader {
         }
     }
 
-    /// One fetch: error code, high watermark, records.
-    fn fetch(
-        &self,
-        connection: &mut Option<Connection>,
-        partition: u32,
-        offset: i64,
-    ) -> Result<(i16, i64, Vec<u8>), ClientError> {
+    /// One fetch.
+    fn fetch(&self, connection: &mut Option<Connection>, partition: u32, offset: i64) -> Result<Answer, ClientError> {
         let open = match connection {
             Some(open) => open,
             None => connection.insert(Connection::open(self.address, self.timeout)?),
@@ -194,12 +215,24 @@ impl Reader {
             let code = if head.error == 0 { head.result.error } else { head.error };
             let records = frame.get(head.head_bytes..).unwrap_or_default();
             let records = &records[..records.len().min(head.result.records_bytes)];
-            Ok((
-                head.correlation_id,
-                (code, head.result.high_watermark, records.to_vec()),
-            ))
+            let answer = Answer {
+                code,
+                high_watermark: head.result.high_watermark,
+                log_start_offset: head.result.log_start_offset,
+                records: records.to_vec(),
+            };
+            Ok((head.correlation_id, answer))
         })
     }
+}
+
+/// A fetch response for one partition.
+#[derive(Debug)]
+struct Answer {
+    code: i16,
+    high_watermark: i64,
+    log_start_offset: i64,
+    records: Vec<u8>,
 }
 
 /// What the records of one response say.
