@@ -26,24 +26,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let here = std::env::current_dir()?.join(&args.out);
     let folder = here.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
     let receipt = machine::receipt(folder);
-    println!(
+    outln!(
         "machine: {}, {} CPUs, {} MiB, Linux {}",
         receipt.cpu_model,
         receipt.cores,
         receipt.memory_bytes >> 20,
         receipt.kernel
     );
-    println!("runs go to {} on {}", here.display(), receipt.filesystem);
+    outln!("runs go to {} on {}", here.display(), receipt.filesystem);
     for note in &receipt.notes {
-        println!("note: {note}");
+        outln!("note: {note}");
     }
     let cold = cold_works(folder);
     let mut required_missing = false;
     let mut line = |what: &str, state: State, required: bool| match state {
-        State::Ok => println!("  ok       {what}"),
+        State::Ok => outln!("  ok       {what}"),
         State::Missing(remedy) => {
             required_missing |= required;
-            println!("  {}  {what}: {remedy}", if required { "MISSING" } else { "skipped" });
+            outln!("  {}  {what}: {remedy}", if required { "MISSING" } else { "skipped" });
         }
     };
     let on = |ok: bool, remedy: &'static str| if ok { State::Ok } else { State::Missing(remedy) };

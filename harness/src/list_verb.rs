@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use workloads::definition::{self, Claim, Definition, ProfileName, Role};
 
+use crate::output::{self, wrapped};
+
 /// Print one experiment: claim, source, factors, how it is judged
 #[derive(clap::Args)]
 pub struct ShowArgs {
@@ -21,14 +23,15 @@ fn embedded() -> anyhow::Result<Vec<Definition>> {
 
 /// Names and questions.
 pub fn list() -> anyhow::Result<ExitCode> {
-    println!("Experiments (assay run NAME, assay show NAME):");
+    let width = output::text_width();
+    outln!("Experiments (assay run NAME, assay show NAME):");
     for definition in embedded()? {
-        println!("  {:16} {}", definition.name, definition.title);
+        outln!("  {:16}{}", definition.name, wrapped(&definition.title, 18, width));
     }
-    println!("\nFault scenarios (assay chaos run NAME, assay chaos show NAME):");
+    outln!("\nFault scenarios (assay chaos run NAME, assay chaos show NAME):");
     for name in chaos::scenario::embedded_names() {
         let scenario = chaos::Scenario::load(&name).map_err(|e| anyhow::anyhow!("{:?}", miette::Report::new(e)))?;
-        println!("  {name:16} {}", scenario.why.lines().next().unwrap_or_default());
+        outln!("  {name:16}{}", wrapped(&scenario.why, 18, width));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -48,18 +51,23 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         let texts = definition::embedded_texts();
         texts
             .filter(|(path, _)| path.contains(args.name.as_str()))
-            .for_each(|(_, text)| print!("{text}"));
+            .for_each(|(_, text)| out!("{text}"));
         return Ok(ExitCode::SUCCESS);
     }
-    print!("{}", describe(definition));
+    out!("{}", describe(definition));
     Ok(ExitCode::SUCCESS)
 }
 
 fn describe(definition: &Definition) -> String {
+    let width = output::text_width();
     let mut text = format!("{}: {}\n\n", definition.name, definition.title);
     let mut part = |title: &str, body: &str| {
         if !body.is_empty() {
-            text.push_str(&format!("{title}\n  {}\n", body.trim().replace('\n', "\n  ")));
+            text.push_str(&format!("{title}\n"));
+            for line in body.trim().lines() {
+                let indent = 2 + line.len() - line.trim_start().len();
+                text.push_str(&format!("{:indent$}{}\n", "", wrapped(line, indent, width)));
+            }
         }
     };
     part("The folklore", &definition.claim);

@@ -3,6 +3,9 @@
 //! Each verb has a file of its own. Exit codes everywhere: 0 holds, 1 violated, 2 inconclusive, 3 usage, environment or
 //! internal error, 130 interrupted.
 
+#[macro_use]
+mod output;
+
 mod broker_verb;
 mod card;
 mod chaos_verb;
@@ -11,6 +14,7 @@ mod interrupt;
 mod list_verb;
 mod measure;
 mod process;
+mod progress;
 mod report_verb;
 mod run_folder;
 mod run_verb;
@@ -34,7 +38,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Puts message-broker folklore to the test: changes one design decision at a time, measures both sides interleaved,
 /// breaks the broker while it works, and answers with a ratio, an interval, a chart and an exit code.
 #[derive(Parser)]
-#[command(name = "assay", version, max_term_width = 110)]
+#[command(name = "assay", version = env!("ASSAY_VERSION"), max_term_width = 110)]
 #[command(after_help = "Start with `assay run zero-copy`, or `assay list`.")]
 struct Cli {
     #[command(subcommand)]
@@ -57,8 +61,18 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    // A panic is an internal error: 3, as for every other one, and not Rust's 101.
-    std::panic::catch_unwind(assay).unwrap_or(EXIT_ERROR.into())
+    std::panic::set_hook(Box::new(|panic| {
+        errln!("internal error: {panic}\nThis is a defect of assay: please report it with the command that led to it.");
+    }));
+    // A panic is an internal error: 3, as for every other one, and not Rust's 101. Threads are joined by whoever started them.
+    let code = std::panic::catch_unwind(assay).unwrap_or(EXIT_ERROR.into());
+    match output::finish() {
+        Ok(()) => code,
+        Err(error) => {
+            errln!("error: can't write to standard output: {error}");
+            EXIT_ERROR.into()
+        }
+    }
 }
 
 fn assay() -> ExitCode {
@@ -87,7 +101,7 @@ fn assay() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.is::<interrupt::Interrupted>() => EXIT_INTERRUPTED.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            errln!("error: {error:#}");
             EXIT_ERROR.into()
         }
     }

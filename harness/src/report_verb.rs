@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use results::report::Rendered;
 
+use crate::output;
+
 /// Draw the report of a run folder again
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,27 +24,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Renders everything, prints the tables and where the rest is.
 pub fn render_and_print(dir: &Path) -> anyhow::Result<Rendered> {
     let rendered = results::report::render(dir)?;
-    let stdout = std::io::stdout();
-    let width = terminal_width();
-    print!(
-        "{}",
-        results::tables::terminal(&rendered.analysis, stdout.is_terminal(), width)
-    );
-    println!("report: {}", rendered.html.display());
-    println!("charts, CSV, summary.md, junit.xml: {}", dir.display());
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let columns = output::terminal_columns();
+    out!("{}", results::tables::terminal(&rendered.analysis, colour, columns));
+    outln!("report: {}", rendered.html.display());
+    outln!("charts, CSV, summary.md, junit.xml: {}", dir.display());
     Ok(rendered)
-}
-
-/// Columns of the terminal; `None` when the output is no terminal.
-fn terminal_width() -> Option<u16> {
-    nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
-    let mut size = nix::libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: TIOCGWINSZ writes one winsize to the place it is given.
-    let answer = unsafe { window_size(1, &mut size) };
-    answer.ok().map(|_| size.ws_col).filter(|columns| *columns > 0)
 }

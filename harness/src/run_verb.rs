@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use results::schema::{Manifest, Measurement, SCHEMA_VERSION, TrialRole};
 use results::verdict::Verdict;
 use results::writer::RunWriter;
@@ -20,6 +19,7 @@ use crate::measure::dataset::{Dataset, TOPIC};
 use crate::measure::machine;
 use crate::measure::trial::{Bench, TARGET};
 use crate::process::Cpus;
+use crate::progress::Progress;
 use crate::target::bundled::BrokerSpec;
 use crate::{EXIT_ERROR, EXIT_INTERRUPTED, card, report_verb, run_folder};
 
@@ -225,24 +225,37 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
     let mut writer = RunWriter::create(&dir, &manifest)?;
     writer.plan(&plan)?;
 
-    println!("{}: {}", definition.name, definition.title);
-    println!(
-        "{} trials: {} arms x {} blocks of {} ms; profile {}, seed {seed}; folder {}",
+    outln!("{}: {}", definition.name, definition.title);
+    outln!(
+        "{} trials: {} arms x {} blocks, {} ms each; profile {}, seed {seed}",
         plan.len(),
         profile.arms.len(),
         profile.blocks,
         profile.window_ms,
-        profile_name.as_str(),
-        dir.display()
+        profile_name.as_str()
     );
-    let progress = progress_bar(plan.len() as u64);
-    progress.set_message("pre-loading");
-    progress.tick();
-    let bench = prepare(&definition, &profile, &scratch.0, cpus, payload, seed)?;
+    outln!("folder {}", dir.display());
+    let mut progress = Progress::start(plan.len(), profile.blocks);
+    let kept = |done: usize| match done {
+        0 => format!("no trial had ended; {} holds the plan", dir.display()),
+        _ => format!(
+            "{done} of {} trials are kept; draw them with: assay report {}",
+            plan.len(),
+            dir.display()
+        ),
+    };
+    let bench = match prepare(&definition, &profile, &scratch.0, cpus, payload, seed) {
+        Err(error) if error.is::<Interrupted>() => {
+            progress.end();
+            errln!("interrupted: {}", kept(0));
+            return Err(error);
+        }
+        prepared => prepared?,
+    };
     let mut checked = BTreeSet::new();
     let mut failures_in_a_row = 0;
     for (done, trial) in plan.iter().enumerate() {
-        progress.set_message(trial.arm.clone());
+        progress.begins(trial);
         let check = trial.role != TrialRole::Limit && !checked.contains(&trial.arm);
         let start_s = began.elapsed().as_secs_f64();
         match bench.run(trial, check) {
@@ -261,30 +274,30 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
                 }
             }
             Err(error) if error.is::<Interrupted>() => {
-                progress.abandon();
-                eprintln!(
-                    "interrupted: {done} of {} trials are kept; draw them with: assay report {}",
-                    plan.len(),
-                    dir.display()
-                );
+                progress.end();
+                errln!("interrupted: {}", kept(done));
                 return Err(error);
             }
             Err(error) => {
                 failures_in_a_row += 1;
-                progress.suspend(|| eprintln!("trial {} ({}) failed: {error:#}", trial.trial, trial.arm));
+                progress.say(&format!("trial {} ({}) failed: {error:#}", trial.trial, trial.arm));
                 writer.trial(&[Measurement::failed(trial, TARGET, &format!("{error:#}"))])?;
                 if failures_in_a_row >= FAILURES_IN_A_ROW_MAX {
-                    bail!("{failures_in_a_row} trials failed one after the other; the last one: {error:#}");
+                    progress.end();
+                    return Err(error.context(format!(
+                        "{failures_in_a_row} trials failed one after the other, so the run was given up; {}",
+                        kept(done + 1)
+                    )));
                 }
             }
         }
-        progress.inc(1);
+        progress.ended();
     }
-    progress.finish_and_clear();
+    progress.end();
     drop(writer);
     drop(scratch);
     let rendered = report_verb::render_and_print(&dir)?;
-    println!("measured in {:.0} s", began.elapsed().as_secs_f64());
+    outln!("measured in {:.0} s", began.elapsed().as_secs_f64());
     Ok(exit_code(&rendered.analysis, &args.require))
 }
 
@@ -383,15 +396,6 @@ fn prepare<'a>(
         scratch: scratch.to_owned(),
         cpus,
     })
-}
-
-/// A bar with the time left on a terminal; silent otherwise, as the run's own lines say enough for a log.
-fn progress_bar(trials: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(trials), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials, {eta} left  {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
 }
 
 /// What `--require` and the state of the measurement make of the verdicts.
