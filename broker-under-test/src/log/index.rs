@@ -5,6 +5,9 @@
 //! offset is worth more here: the end of one fetch is cut at an entry, so the next fetch finds its start without a
 //! system call.
 //!
+//! A damaged file is noticed when its entries do not rise or its first or last one names no batch, as in Kafka; an entry in
+//! between that is wrong is not. It leads readers astray, whose checks of the CRC tell, until the file is deleted.
+//!
 //! Entries live in memory and reach the file in groups: a crash loses some, and recovery makes them again from the log.
 
 use std::fs::File;

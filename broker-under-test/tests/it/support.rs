@@ -93,11 +93,6 @@ impl TestBroker {
     pub fn killed_copy(&self) -> tempfile::TempDir {
         copy_of(&self.data_dir())
     }
-
-    /// Starts a broker with the same settings on another folder.
-    pub fn start_on(&self, dir: &Path) -> Result<Server, ServerError> {
-        start_in(dir, &self.settings)
-    }
 }
 
 impl Drop for TestBroker {
