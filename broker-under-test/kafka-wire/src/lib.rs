@@ -9,7 +9,9 @@
 // This crate itself would build elsewhere. It says so for all that stand on it, as it is built before them and they would drown the
 // one sentence that matters in errors about missing system calls.
 #[cfg(not(target_os = "linux"))]
-compile_error!("Assay runs on Linux only: it measures sendfile, splice, mincore and /proc, which other systems do not have.");
+compile_error!(
+    "Assay runs on Linux only: it measures sendfile, splice, mincore and /proc, which other systems do not have."
+);
 
 pub mod api;
 pub mod batch;

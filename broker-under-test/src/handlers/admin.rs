@@ -161,15 +161,20 @@ pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> Delete
 }
 
 pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
-    let one = |topic: &TopicName, p: &DeleteRecordsPartition| {
+    let mut moved = false;
+    let mut one = |topic: &TopicName, p: &DeleteRecordsPartition| {
         let result = DeleteRecordsPartitionResult::default().with_partition_index(p.partition_index);
         let refused = |error: ErrorCode| result.clone().with_low_watermark(-1).with_error_code(error.code());
         let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
             return refused(ErrorCode::UnknownTopicOrPartition);
         };
         let offset = if p.offset == -1 { log.end_offset() } else { p.offset };
+        let before = log.start_offset();
         match log.delete_before(offset) {
-            Ok(start) => result.with_low_watermark(start),
+            Ok(start) => {
+                moved |= start != before;
+                result.with_low_watermark(start)
+            }
             Err(ReadError::OutOfRange { .. }) => refused(ErrorCode::OffsetOutOfRange),
             Err(ReadError::Log(error)) => {
                 tracing::error!(%error, "DeleteRecords failed");
@@ -187,7 +192,12 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
                 .with_partitions(partitions)
         })
         .collect();
-    if let Err(error) = call.broker.topics.write_checkpoints() {
+    let written = if moved {
+        call.broker.topics.write_checkpoints()
+    } else {
+        Ok(())
+    };
+    if let Err(error) = written {
         // The records are gone for readers now; after a crash they may come back, as in Kafka.
         tracing::error!(%error, "log start offsets were not written");
     }

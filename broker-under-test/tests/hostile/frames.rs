@@ -28,7 +28,7 @@ fn lengths_that_lie_at_every_position() {
     let mut closed = 0;
     for (key, version) in samples::all() {
         let frame = samples::frame(key, version, 1);
-        for value in [i32::MAX, i32::MIN, -1, -2, 0x7fff_fff0, 0x0fff_ffff] {
+        for value in [i32::MAX, i32::MIN, -2] {
             let value = value.to_be_bytes();
             // The frame's own length: the broker refuses it, or waits for what never comes.
             let mut lying = frame.clone();
@@ -41,20 +41,15 @@ fn lengths_that_lie_at_every_position() {
             }
         }
         for at in 4..frame.len() - 1 {
-            for value in [i16::MAX, i16::MIN, -2] {
+            for value in [i16::MAX, -2] {
                 closed += usize::from(
                     storm.attack(&mut client, &spliced(&frame, at, 2, &value.to_be_bytes())) == Taken::Closed,
                 );
             }
         }
         for at in 4..frame.len() {
-            // Compact lengths: 2^32 - 2, 2^31, more than 32 bits, and one that does not end.
-            for varint in [
-                &[0xff, 0xff, 0xff, 0xff, 0x0f][..],
-                &[0x81, 0x80, 0x80, 0x80, 0x08],
-                &[0xff, 0xff, 0xff, 0xff, 0x7f],
-                &[0x80; 12],
-            ] {
+            // Compact lengths: the greatest, and one that does not end.
+            for varint in [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0x80; 12]] {
                 closed += usize::from(storm.attack(&mut client, &spliced(&frame, at, 1, varint)) == Taken::Closed);
             }
         }

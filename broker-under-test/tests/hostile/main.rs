@@ -10,6 +10,7 @@ mod frames;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+#[expect(dead_code, reason = "the other tests use the rest of it")]
 #[path = "../it/samples.rs"]
 mod samples;
 #[cfg(test)]

@@ -100,7 +100,9 @@ impl Storm {
                 .unwrap_or_else(|| panic!("{key:?} v{version} after the storm"));
             samples::error_codes(&answer, key, version, id);
         }
-        assert!(!client.read_all(TOPIC, 0, 0).is_empty());
+        // An attack may have been a good request to delete records.
+        let start = client.list_offset(TOPIC, 0, -2).1;
+        assert!(!client.read_all(TOPIC, 0, start).is_empty());
         drop(client);
         assert_eq!(
             BROKER_PANICS.load(Ordering::SeqCst),
