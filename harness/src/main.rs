@@ -25,11 +25,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-#[cfg(not(target_os = "linux"))]
-compile_error!(
-    "Assay runs on Linux only: it measures sendfile, splice, mincore and /proc, which other systems do not have."
-);
-
 /// Exit code of usage, environment and internal errors.
 const EXIT_ERROR: u8 = 3;
 /// Exit code after Ctrl-C.
