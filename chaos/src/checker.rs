@@ -57,7 +57,15 @@ pub fn check_folder(folder: &Path) -> Result<Findings, CheckError> {
     };
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(&path, error.to_string()))?;
     let scenario: Scenario = serde_json::from_str(&text).map_err(|error| wrong(&path, error.to_string()))?;
-    check(&history_files(folder)?, &scenario)
+    let files = history_files(folder)?;
+    // A history that is not there would be no loss of its records, so each that a run leaves is asked for.
+    let expected = (0..u64::from(scenario.workload.producers)).map(crate::run::producer_history);
+    let missing = expected
+        .map(|name| folder.join(crate::run::HISTORIES_FOLDER).join(name))
+        .filter(|path| !files.contains(path))
+        .map(|path| format!("{} is missing", path.display()))
+        .collect();
+    check_files(&files, missing, &scenario)
 }
 
 /// The histories of a run folder, sorted by name.
@@ -90,19 +98,29 @@ pub fn history_files(folder: &Path) -> Result<Vec<PathBuf>, CheckError> {
 /// # Errors
 /// [`CheckError`]: treat it as inconclusive.
 pub fn check(files: &[PathBuf], scenario: &Scenario) -> Result<Findings, CheckError> {
-    let faults = faults(files)?;
-    let mut accounts = accounts::Accounts::new(faults);
-    let mut torn_files = Vec::new();
+    check_files(files, Vec::new(), scenario)
+}
+
+/// Checks histories, of which some are known to be `incomplete`, in words.
+fn check_files(files: &[PathBuf], mut incomplete: Vec<String>, scenario: &Scenario) -> Result<Findings, CheckError> {
+    let mut accounts = accounts::Accounts::new(faults(files)?);
     for path in files {
-        let mut reader = HistoryReader::open(path)?;
-        for stamped in reader.by_ref() {
-            accounts.apply(stamped?)?;
+        let (mut events, mut finished) = (0, None);
+        for stamped in HistoryReader::open(path)? {
+            let stamped = stamped?;
+            finished = match stamped.event {
+                Event::Finished { events } => Some(events),
+                _ => None,
+            };
+            accounts.apply(stamped)?;
+            events += 1;
         }
-        if reader.torn_bytes() > 0 {
-            torn_files.push(path.clone());
+        // The last event tells how many there were before it.
+        if finished.is_none_or(|before| before + 1 != events) {
+            incomplete.push(format!("{} is cut short", path.display()));
         }
     }
-    let mut findings = judgement::judge(accounts, &torn_files, scenario);
+    let mut findings = judgement::judge(accounts, &incomplete, scenario);
     times::fill_in(&mut findings, files)?;
     Ok(findings)
 }
@@ -136,6 +154,7 @@ fn faults(files: &[PathBuf]) -> Result<Vec<FaultFound>, CheckError> {
                 began_ns: at_ns,
                 healed_ns: None,
                 evidence: 0,
+                interrupted: 0,
                 recovered: false,
                 acknowledged_after: 0,
             });

@@ -74,6 +74,9 @@ pub trait Cluster {
     /// Where clients connect; does not change over restarts.
     fn address(&self) -> SocketAddr;
 
+    /// How the process in `role` ended, when it did so by itself; `None` while it runs or is down by a fault.
+    fn crashed(&mut self, role: Role) -> Option<String>;
+
     /// Sends SIGKILL to the process in `role` and waits until it is gone.
     ///
     /// # Errors

@@ -67,11 +67,23 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What a check is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// What the scenario asks of the system under test.
+    Invariant,
+    /// What a run has to fulfil so that it could have shown a violation; never violated, only unknown.
+    Condition,
+}
+
 /// One line of the judgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// The invariant's key in the scenario file, or the name of a condition that every run has to fulfil.
+    /// The invariant's key in the scenario file, or the name of the condition.
     pub name: String,
+    /// Which of the two it is.
+    pub kind: CheckKind,
     /// What is asked for.
     pub expected: String,
     /// What was found.
@@ -169,10 +181,20 @@ pub struct FaultFound {
     pub healed_ns: Option<u64>,
     /// How often it was seen to bite.
     pub evidence: u32,
+    /// Batches whose outcome it left indeterminate: they were under way when it hit.
+    pub interrupted: u64,
     /// Whether the target worked again.
     pub recovered: bool,
     /// Records acknowledged from its healing to the next fault, or to the end.
     pub acknowledged_after: u64,
+}
+
+impl Findings {
+    /// Names of the checks that came out so.
+    pub fn names(&self, outcome: Outcome) -> Vec<&str> {
+        let hits = self.checks.iter().filter(|check| check.outcome == outcome);
+        hits.map(|check| check.name.as_str()).collect()
+    }
 }
 
 /// Everything the checker found in a run's histories.
@@ -190,6 +212,10 @@ pub struct Findings {
     pub acknowledged: u64,
     /// Records read from the log, each occurrence counted.
     pub delivered: u64,
+    /// Batches sent with a flipped bit, each of which the broker has to refuse.
+    pub damaged_batches: u64,
+    /// How often a process of the target ended by itself.
+    pub crashes: u64,
     /// Records whose outcome is indeterminate and that are in the log.
     pub indeterminate_present: u64,
     /// Records whose outcome is indeterminate and that are not in the log.

@@ -4,81 +4,179 @@
 
 use std::fmt::Write;
 
-use crate::findings::{Anomaly, Example, Findings, Outcome};
+use crate::findings::{Anomaly, Check, CheckKind, Example, Findings, Outcome, Verdict};
 
-/// The findings as text: one line per check, the examples of what is violated, the verdict last.
-pub fn text(findings: &Findings) -> String {
+/// The findings as text: what was counted, one line per check, the examples of what is violated, the verdict last.
+///
+/// `colour` adds ANSI colours to outcomes and verdict, for a terminal.
+pub fn text(findings: &Findings, colour: bool) -> String {
+    let mut blocks = vec![
+        ledger(findings),
+        checks(findings, CheckKind::Invariant, "invariant", colour),
+        checks(findings, CheckKind::Condition, "could it have failed?", colour),
+    ];
+    let violated = findings
+        .checks
+        .iter()
+        .filter(|check| check.outcome == Outcome::Violated);
+    blocks.extend(violated.filter_map(|check| examples(findings, check)));
+    blocks.push(verdict(findings, colour));
+    blocks.join("\n")
+}
+
+/// What the histories count, judged or not.
+fn ledger(findings: &Findings) -> String {
+    let undecided = findings.indeterminate_present + findings.indeterminate_absent;
+    let bit = findings.faults.iter().filter(|fault| fault.evidence > 0).count() as u64;
+    let interrupting = findings.faults.iter().filter(|fault| fault.interrupted > 0).count();
+    let interrupted: u64 = findings.faults.iter().map(|fault| fault.interrupted).sum();
+    let present = grouped(findings.indeterminate_present);
+    let rows = [
+        ("acknowledged", findings.acknowledged, String::new()),
+        ("read back", findings.delivered, "each occurrence in the log".to_owned()),
+        (
+            "lost",
+            findings.lost.count,
+            "acknowledged, and not in the log".to_owned(),
+        ),
+        (
+            "duplicated",
+            findings.log_duplicates.count,
+            "further occurrences in the log".to_owned(),
+        ),
+        (
+            "reordered",
+            findings.reordered.count,
+            "behind a later record of their producer".to_owned(),
+        ),
+        (
+            "torn",
+            findings.torn.count,
+            "in a batch that does not add up".to_owned(),
+        ),
+        (
+            "undecided",
+            undecided,
+            format!("never answered; {present} of them are in the log"),
+        ),
+        (
+            "kills",
+            bit,
+            format!(
+                "with evidence; {interrupting} of them cut off {} batches under way",
+                grouped(interrupted)
+            ),
+        ),
+    ];
+    let shown: Vec<(&str, String, String)> = rows
+        .into_iter()
+        .map(|(name, count, meaning)| (name, grouped(count), meaning))
+        .collect();
+    let width = shown.iter().map(|row| row.1.len()).max().unwrap_or(0);
     let mut out = String::new();
-    // Writing to a string can't fail.
-    let mut line = |text: String| {
-        let _ = writeln!(out, "{}", text.trim_end());
+    for (name, count, meaning) in &shown {
+        line(&mut out, &format!("{name:12}  {count:>width$}  {meaning}"));
+    }
+    out
+}
+
+/// One table of checks.
+fn checks(findings: &Findings, kind: CheckKind, title: &str, colour: bool) -> String {
+    let checks: Vec<&Check> = findings.checks.iter().filter(|check| check.kind == kind).collect();
+    let width = |title: &str, of: fn(&Check) -> &str| {
+        let widths = checks.iter().map(|check| of(check).chars().count());
+        widths.max().unwrap_or(0).max(title.chars().count())
     };
-    line(format!("scenario {}", findings.scenario));
-    line(format!(
-        "records  {} sent, {} acknowledged, {} read from the log; of {} indeterminate ones {} are in the log",
-        findings.sent,
-        findings.acknowledged,
-        findings.delivered,
-        findings.indeterminate_present + findings.indeterminate_absent,
-        findings.indeterminate_present,
-    ));
-    let recovered = findings.faults.iter().filter(|fault| fault.recovered).count();
-    line(format!(
-        "faults   {} injected, {recovered} recovered from",
-        findings.faults.len()
-    ));
-    line(String::new());
-    let width = |of: fn(&crate::findings::Check) -> &str| {
-        findings
-            .checks
-            .iter()
-            .map(|check| of(check).chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(9)
-    };
-    let (name, expected, observed) = (
-        width(|check| &check.name),
-        width(|check| &check.expected),
-        width(|check| &check.observed),
+    let name = width(title, |check| &check.name);
+    let observed = width("observed", |check| &check.observed);
+    let expected = width("asked for", |check| &check.expected);
+    let mut out = String::new();
+    line(
+        &mut out,
+        &format!(
+            "{title:name$}  {:>observed$}  {:expected$}  outcome",
+            "observed", "asked for"
+        ),
     );
-    line(format!(
-        "{:name$}  {:expected$}  {:observed$}  outcome",
-        "invariant", "expected", "observed"
-    ));
-    for check in &findings.checks {
+    for check in checks {
+        let outcome = match check.outcome {
+            Outcome::Violated => painted(&check.outcome.to_string(), RED, colour),
+            Outcome::Unknown => painted(&check.outcome.to_string(), YELLOW, colour),
+            Outcome::Holds | Outcome::Counted => check.outcome.to_string(),
+        };
         let reason = if check.reason.is_empty() {
             String::new()
         } else {
             format!(": {}", check.reason)
         };
-        let (a, b, c) = (&check.name, &check.expected, &check.observed);
-        line(format!(
-            "{a:name$}  {b:expected$}  {c:observed$}  {}{reason}",
-            check.outcome
-        ));
+        let (a, b, c) = (&check.name, &check.observed, &check.expected);
+        line(
+            &mut out,
+            &format!("{a:name$}  {b:>observed$}  {c:expected$}  {outcome}{reason}"),
+        );
     }
-    for check in findings
-        .checks
-        .iter()
-        .filter(|check| check.outcome == Outcome::Violated)
-    {
-        let Some(anomaly) = anomaly(findings, &check.name).filter(|anomaly| !anomaly.examples.is_empty()) else {
-            continue;
-        };
-        line(String::new());
-        line(format!(
-            "{}: the first {} of {}",
-            check.name,
-            anomaly.examples.len(),
-            anomaly.count
-        ));
-        for one in &anomaly.examples {
-            line(format!("  {}", example(one)));
+    out
+}
+
+/// The first instances of a violated invariant; `None` when there are none to show.
+fn examples(findings: &Findings, check: &Check) -> Option<String> {
+    let anomaly = anomaly(findings, &check.name).filter(|anomaly| !anomaly.examples.is_empty())?;
+    let mut out = String::new();
+    line(
+        &mut out,
+        &format!("{}: {} in all, the first", check.name, grouped(anomaly.count)),
+    );
+    for one in &anomaly.examples {
+        line(&mut out, &format!("  {}", example(one)));
+    }
+    Some(out)
+}
+
+/// The verdict and what it follows from.
+fn verdict(findings: &Findings, colour: bool) -> String {
+    let (paint, reason) = match findings.verdict {
+        Verdict::Holds => (
+            GREEN,
+            "every invariant holds, and every fault was seen to bite".to_owned(),
+        ),
+        Verdict::Violated => (RED, findings.names(Outcome::Violated).join(", ")),
+        Verdict::Inconclusive => (
+            YELLOW,
+            format!("unknown: {}", findings.names(Outcome::Unknown).join(", ")),
+        ),
+    };
+    let verdict = painted(&findings.verdict.to_string(), paint, colour);
+    format!("{}: {verdict} ({reason})\n", findings.scenario)
+}
+
+/// Codes of ANSI colours (bold).
+const RED: &str = "1;31";
+const GREEN: &str = "1;32";
+const YELLOW: &str = "1;33";
+
+fn painted(text: &str, code: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// A count with a comma before each third digit.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
         }
+        out.push(digit);
     }
-    line(String::new());
-    line(format!("verdict  {}", findings.verdict));
     out
 }
 
@@ -161,4 +259,15 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped_by_three() {
+        let shown = [0, 999, 1_000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
 }

@@ -32,6 +32,16 @@ pub const EVIDENCE_FILE: &str = "evidence.json";
 /// The histories, in the run folder.
 pub const HISTORIES_FOLDER: &str = "histories";
 
+/// The history of the final read, in that folder.
+const FINAL_READ_FILE: &str = "final-read.bin";
+/// The history of the faults, in that folder.
+const FAULTS_FILE: &str = "faults.bin";
+
+/// Name of a producer's history in that folder.
+pub fn producer_history(producer: u64) -> String {
+    format!("producer-{producer}.bin")
+}
+
 /// How often waits look at their flags.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long a healed target may take until records are acknowledged again; longer is told as missing progress.
@@ -87,6 +97,8 @@ pub struct RunSummary {
     pub delivered: u64,
     /// Faults injected.
     pub faults: u32,
+    /// The target was up at the end.
+    pub is_alive: bool,
     /// Ended by the stop flag.
     pub interrupted: bool,
     /// What kept it from going on or from reading the log to its end; the checker sees the consequences.
@@ -221,14 +233,14 @@ pub fn execute(
     create_topic(cluster.address(), &workload.topic, workload.partitions, request_timeout)?;
     let producers = (0..u64::from(workload.producers))
         .map(|producer| {
-            let path = histories.join(format!("producer-{producer}.bin"));
+            let path = histories.join(producer_history(producer));
             Producer::create(
                 producer_spec(scenario, schedule.seed, cluster.address(), producer),
                 &path,
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let history = HistoryWriter::create(&histories.join("faults.bin"))?;
+    let history = HistoryWriter::create(&histories.join(FAULTS_FILE))?;
     let shared = Shared {
         interrupt,
         stop: AtomicBool::new(false),
@@ -268,28 +280,29 @@ pub fn execute(
     });
     // The evidence is written even if the timeline ended by an error.
     write_json(&folder.join(EVIDENCE_FILE), &timeline.evidence)?;
-    let mut summary = RunSummary {
-        acknowledged: shared.acknowledged(),
-        delivered: 0,
-        faults: timeline.evidence.len() as u32,
-        interrupted: false,
-        troubles: timeline.troubles,
-    };
-    if alive? && !interrupt.load(Ordering::Relaxed) {
-        progress(Progress::Reading {
-            acknowledged: summary.acknowledged,
-        });
-        let delivered = AtomicU64::new(0);
-        let path = histories.join("final-read.bin");
+    let mut is_alive = alive?;
+    let acknowledged = shared.acknowledged();
+    let delivered = AtomicU64::new(0);
+    if is_alive && !interrupt.load(Ordering::Relaxed) {
+        progress(Progress::Reading { acknowledged });
+        let path = histories.join(FINAL_READ_FILE);
         let reader = Reader::create(cluster.address(), &workload.topic, request_timeout, &path)?;
         match reader.run(workload.partitions, interrupt, &delivered) {
             Ok(()) | Err(ReadError::Interrupted) => {}
             Err(ReadError::History(error)) => return Err(error.into()),
-            Err(error) => summary.troubles.push(error.to_string()),
+            Err(error) => timeline.troubles.push(error.to_string()),
         }
-        summary.delivered = delivered.load(Ordering::Relaxed);
+        is_alive = !timeline.has_crashed(cluster)?;
     }
-    summary.interrupted = interrupt.load(Ordering::Relaxed);
+    let summary = RunSummary {
+        acknowledged,
+        delivered: delivered.load(Ordering::Relaxed),
+        faults: timeline.evidence.len() as u32,
+        is_alive,
+        interrupted: interrupt.load(Ordering::Relaxed),
+        troubles: std::mem::take(&mut timeline.troubles),
+    };
+    timeline.history.finish()?;
     Ok(summary)
 }
 
@@ -334,6 +347,7 @@ impl Timeline<'_> {
             // A role that is down is started again even when the run is over, so that nothing stays broken.
             going = going && self.shared.wait(timed.after());
             match timed.action {
+                Action::Kill { .. } if going && self.has_crashed(cluster)? => return Ok(false),
                 Action::Kill { role } if going => {
                     self.kill(cluster, timed.fault, role)?;
                     dead = Some(role);
@@ -361,7 +375,22 @@ impl Timeline<'_> {
             progress(Progress::Settling);
             self.shared.wait(Duration::from_millis(workload.settle_ms));
         }
-        Ok(true)
+        Ok(!self.has_crashed(cluster)?)
+    }
+
+    /// Whether a process of the target ended by itself; that is recorded.
+    fn has_crashed(&mut self, cluster: &mut dyn Cluster) -> Result<bool, RunError> {
+        let crashes: Vec<String> = cluster
+            .roles()
+            .into_iter()
+            .filter_map(|role| Some(format!("{role} ended by itself: {}", cluster.crashed(role)?)))
+            .collect();
+        for _ in &crashes {
+            self.history.append(Event::Crashed)?;
+        }
+        let has_crashed = !crashes.is_empty();
+        self.troubles.extend(crashes);
+        Ok(has_crashed)
     }
 
     fn kill(&mut self, cluster: &mut dyn Cluster, fault: u32, role: Role) -> Result<(), RunError> {
@@ -390,7 +419,6 @@ impl Timeline<'_> {
         role: Role,
         ready_within: Duration,
     ) -> Result<Option<Duration>, RunError> {
-        let before = self.shared.acknowledged();
         let begun = Instant::now();
         match cluster
             .start(role)
@@ -414,7 +442,9 @@ impl Timeline<'_> {
         if let Some(last) = self.evidence.last_mut() {
             last.ready_after_ms = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
-        self.shared.wait_for_progress(before, PROGRESS_WITHIN);
+        // Counted from here on: what came between the first answer and this line belongs to the fault.
+        self.shared
+            .wait_for_progress(self.shared.acknowledged(), PROGRESS_WITHIN);
         Ok(Some(begun.elapsed()))
     }
 }

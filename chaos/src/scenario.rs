@@ -29,6 +29,8 @@ const TIME_MS_MAX: u64 = 600_000;
 pub struct Scenario {
     /// Its name: the file's stem.
     pub name: String,
+    /// 64-bit FNV-1a of the file, 16 hex digits: two runs with the same digest asked the same question.
+    pub digest: String,
     /// The question in prose.
     pub why: String,
     /// What clients do meanwhile.
@@ -138,6 +140,8 @@ pub struct Invariants {
     pub offsets_dense: bool,
     /// The target comes back after every fault.
     pub always_starts: bool,
+    /// No process of the target ends by itself.
+    pub stays_up: bool,
 }
 
 impl Default for Invariants {
@@ -152,6 +156,7 @@ impl Default for Invariants {
             log_duplicates: Bound::Counted,
             offsets_dense: true,
             always_starts: true,
+            stays_up: true,
         }
     }
 }

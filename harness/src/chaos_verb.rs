@@ -1,26 +1,36 @@
 //! `assay chaos`: breaks a broker while it works, and says what became of the records.
 //!
-//! Try `assay chaos run kill-broker`. Each scenario gets a run folder with histories, schedule, evidence, findings and JUnit; `assay
-//! chaos check DIR` judges such a folder again from its files alone. Exit codes: 0 every invariant holds, 1 one is violated, 2
-//! inconclusive, 3 usage or environment, 130 interrupted.
+//! Try `assay chaos run kill-broker`. Each scenario gets a run folder with manifest, schedule, evidence, histories, findings and JUnit;
+//! `assay chaos check DIR` judges such a folder again from its files alone, and `assay chaos replay DIR` runs its schedule again.
 
-mod bundled;
+mod cluster;
+mod manifest;
+mod progress;
+mod session;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use chaos::run::{Progress, RunError};
-use chaos::{Findings, PlantedBug, Scenario, Schedule, Verdict, checker, render, scenario};
+use chaos::run::{SCENARIO_FILE, SCHEDULE_FILE};
+use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, scenario};
 
-use bundled::BundledBroker;
+use crate::output::{self, wrapped};
+use crate::run_verb::seed_from_clock;
+use crate::{EXIT_INTERRUPTED, run_folder};
+use manifest::Manifest;
+use session::{End, Order};
 
-const EXIT_ERROR: u8 = 3;
-const EXIT_INTERRUPTED: u8 = 130;
+/// The only target so far.
+const BUNDLED: &str = "bundled";
 
 /// Fault scenarios: break a broker while it works
 #[derive(clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 every invariant holds; 1 one is violated; 2 inconclusive; 3 usage or environment; 130 interrupted."
+)]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -29,7 +39,13 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Verb {
     /// Run scenarios, all by default
+    #[command(
+        after_long_help = "Examples:\n  assay chaos run kill-broker\n  assay chaos run kill-broker --repeat 100 --seed 7\n  \
+        assay chaos run kill-broker --planted ack-before-write"
+    )]
     Run(RunArgs),
+    /// Run the schedule of an earlier run again, and compare the verdicts
+    Replay(ReplayArgs),
     /// Names of the scenarios there are
     List,
     /// Print a scenario's file
@@ -55,45 +71,71 @@ enum Verb {
 
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Names, or paths of .toml files
+    /// Names as in `assay chaos list`, or paths of .toml files
+    #[arg(value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// Fixes the times of the faults and the sizes of the batches
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// What is broken
+    #[arg(long, value_name = "TARGET", default_value = BUNDLED)]
+    target: String,
+    /// Fixes the times of the faults and the sizes of the batches; chosen from the clock and recorded when it is not given
+    #[arg(long)]
+    seed: Option<u64>,
     /// How often each fault comes, instead of what the scenario says
     #[arg(long, value_name = "N")]
     repeat: Option<u32>,
-    /// Folder for the run folders
-    #[arg(long, value_name = "DIR", default_value = "assay-runs")]
-    out: PathBuf,
     /// One setting of the broker; repeatable
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// A defect to plant into the broker: ack-before-write, skip-crc; the run must find it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+    /// A bug to plant into the broker: ack-before-write, skip-crc; the run must find it
     #[arg(long, value_name = "BUG")]
     planted: Option<PlantedBug>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(clap::Args)]
+struct ReplayArgs {
+    /// Folder of the run
+    run: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(clap::Args)]
+struct Place {
+    /// Folder for run folders; the broker's data lies there too
+    #[arg(long, value_name = "DIR", default_value = run_folder::DEFAULT_OUT)]
+    out: PathBuf,
+    /// Keep the broker's data even if every invariant holds
+    #[arg(long)]
+    keep_data: bool,
+}
+
+fn parse_setting(pair: &str) -> Result<(String, String), String> {
+    let (key, value) = pair.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Carries out the verb; `interrupt` is set by Ctrl-C.
 pub fn run(args: Args, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::Run(args) => run_all(&args, interrupt),
-        Verb::List => {
-            for name in scenario::embedded_names() {
-                println!("{name:16} {}", load(&name)?.why.replace('\n', " "));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Replay(args) => replay(&args, interrupt),
+        Verb::List => list(),
         Verb::Show { name } => {
-            load(&name)?;
-            let text = scenario::embedded_text(&name).context("a file is shown by its path: use cat")?;
-            print!("{text}");
+            let text = scenario::embedded_text(&name);
+            if text.is_none() {
+                load(&name)?;
+            }
+            out!("{}", text.context("a file is shown by its path: use cat")?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Validate { scenarios } => {
             for name in &scenarios {
                 let scenario = load(name)?;
-                println!("{name}: sound, {} faults", Schedule::from(&scenario, 0).faults());
+                let schedule = Schedule::from(&scenario, 0);
+                let seconds = progress::scheduled(&scenario, &schedule).as_secs() + 1;
+                outln!("{name}: sound, {} faults in about {seconds} s", schedule.faults());
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -101,9 +143,13 @@ pub fn run(args: Args, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             if export {
                 export_histories(&folder)?;
             }
-            judge(&folder)
+            Ok(exit_code(&session::judge(&folder)?))
         }
     }
+}
+
+fn exit_code(end: &End) -> ExitCode {
+    end.verdict().map_or(EXIT_INTERRUPTED, Verdict::exit_code).into()
 }
 
 /// Loads a scenario; a mistake is shown with its place.
@@ -111,54 +157,50 @@ fn load(name: &str) -> anyhow::Result<Scenario> {
     Scenario::load(name).map_err(|error| anyhow::anyhow!("{:?}", miette::Report::new(error)))
 }
 
+fn list() -> anyhow::Result<ExitCode> {
+    let names = scenario::embedded_names();
+    let indent = names.iter().map(String::len).max().unwrap_or(0) + 2;
+    for name in &names {
+        let why = load(name)?.why;
+        outln!("{name:indent$}{}", wrapped(&why, indent, output::text_width()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
-    let names = if args.scenarios.is_empty() {
-        scenario::embedded_names()
-    } else {
-        args.scenarios.clone()
+    if args.target != BUNDLED {
+        bail!(
+            "there is no target '{}' yet: `--target {BUNDLED}` is the bundled broker",
+            args.target
+        );
+    }
+    let names = match args.scenarios.as_slice() {
+        [] => scenario::embedded_names(),
+        names => names.to_vec(),
     };
+    let seed = args.seed.unwrap_or_else(seed_from_clock);
+    let settings: BTreeMap<String, String> = args.set.iter().cloned().collect();
     // All files are checked before anything starts.
-    let scenarios = names
-        .iter()
-        .map(|name| load(name))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut orders = Vec::new();
+    for name in &names {
+        let mut scenario = load(name)?;
+        if let Some(repeat) = args.repeat {
+            scenario = scenario.with_repeat(repeat).map_err(anyhow::Error::msg)?;
+        }
+        orders.push(Order {
+            schedule: Schedule::from(&scenario, seed),
+            scenario,
+            settings: settings.clone(),
+            planted: args.planted,
+            keep_data: args.place.keep_data,
+            replay_of: None,
+        });
+    }
     let mut worst = Verdict::Holds;
-    for scenario in scenarios {
-        let scenario = match args.repeat {
-            Some(repeat) => scenario.with_repeat(repeat).map_err(anyhow::Error::msg)?,
-            None => scenario,
-        };
-        let folder = run_folder(&args.out, &scenario.name)?;
-        println!("{}\nseed {}, folder {}", scenario.why, args.seed, folder.display());
-        let schedule = Schedule::from(&scenario, args.seed);
-        let mut broker = BundledBroker::start_in(&folder, &args.set, args.planted)?;
-        let summary = match chaos::run::execute(&scenario, &schedule, &mut broker, &folder, interrupt, &mut tell) {
-            Ok(summary) => summary,
-            Err(error @ RunError::CannotTake(_)) => {
-                println!("inconclusive: {error}");
-                worst = worse(worst, Verdict::Inconclusive);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        drop(broker);
-        for trouble in &summary.troubles {
-            println!("trouble: {trouble}");
-        }
-        if summary.interrupted {
-            println!("interrupted; what was recorded: assay chaos check {}", folder.display());
-            return Ok(EXIT_INTERRUPTED.into());
-        }
-        match checker::check_folder(&folder) {
-            Ok(findings) => {
-                keep(&folder, &findings)?;
-                worst = worse(worst, findings.verdict);
-            }
-            Err(error) => {
-                // A checker that fails never passes a run.
-                println!("inconclusive: {error}");
-                worst = worse(worst, Verdict::Inconclusive);
-            }
+    for order in &orders {
+        match session::carry_out(order, &args.place.out, interrupt)?.verdict() {
+            Some(verdict) => worst = worse(worst, verdict),
+            None => return Ok(EXIT_INTERRUPTED.into()),
         }
     }
     Ok(worst.exit_code().into())
@@ -174,83 +216,44 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
     if weight(one) >= weight(other) { one } else { other }
 }
 
-/// A fresh `<seconds since 1970>-<name>`, with a number behind it when that is taken.
-fn run_folder(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs();
-    std::fs::create_dir_all(out).with_context(|| format!("can't make {}; choose another with --out", out.display()))?;
-    for attempt in 0..1000 {
-        let suffix = if attempt == 0 {
-            String::new()
-        } else {
-            format!("-{attempt}")
-        };
-        let folder = out.join(format!("{now}-chaos-{name}{suffix}"));
-        match std::fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("can't make {}", folder.display())),
+/// Runs an earlier schedule again. The faults come at the same times; the machine's scheduler is another matter, so a verdict that
+/// hangs on a race may differ.
+fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
+    let manifest: Manifest = read_json(&Manifest::path_in(&args.run))?;
+    let before: Findings = read_json(&args.run.join(session::FINDINGS_FILE))?;
+    let order = Order {
+        scenario: read_json(&args.run.join(SCENARIO_FILE))?,
+        schedule: read_json(&args.run.join(SCHEDULE_FILE))?,
+        settings: manifest.settings,
+        planted: manifest.planted,
+        keep_data: args.place.keep_data,
+        replay_of: args.run.file_name().map(|name| name.to_string_lossy().into_owned()),
+    };
+    let end = session::carry_out(&order, &args.place.out, interrupt)?;
+    if let End::Judged(now) = &end {
+        let then = summary(&before);
+        match summary(now) {
+            now if now == then => outln!("replay: {now}, as before"),
+            now => outln!("replay: {now}, and before {then}"),
         }
     }
-    bail!(
-        "{} has a thousand runs of this second; choose another with --out",
-        out.display()
-    )
+    Ok(exit_code(&end))
 }
 
-fn tell(progress: Progress) {
-    match progress {
-        Progress::WarmingUp => println!("warming up"),
-        Progress::FaultInjected {
-            fault,
-            of,
-            acknowledged,
-        } => {
-            println!("fault {fault} of {of}: killed, {acknowledged} records acknowledged so far");
-        }
-        Progress::Healed { fault, took } => {
-            println!(
-                "fault {fault}: records are acknowledged again after {} ms",
-                took.as_millis()
-            );
-        }
-        Progress::Settling => println!("settling"),
-        Progress::Reading { acknowledged } => println!("reading the log, {acknowledged} records are acknowledged"),
-    }
+/// The verdict with what it follows from.
+fn summary(findings: &Findings) -> String {
+    let names = match findings.verdict {
+        Verdict::Holds => return findings.verdict.to_string(),
+        Verdict::Violated => findings.names(Outcome::Violated),
+        Verdict::Inconclusive => findings.names(Outcome::Unknown),
+    };
+    format!("{} ({})", findings.verdict, names.join(", "))
 }
 
-/// Prints the findings and leaves them in the run folder.
-fn keep(folder: &Path, findings: &Findings) -> anyhow::Result<()> {
-    let text = render::text(findings);
-    print!("\n{text}");
-    for (name, content) in [
-        ("findings.json", serde_json::to_string_pretty(findings)?),
-        ("findings.txt", text),
-        ("junit.xml", render::junit(findings)),
-    ] {
-        let path = folder.join(name);
-        std::fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn judge(folder: &Path) -> anyhow::Result<ExitCode> {
-    match checker::check_folder(folder) {
-        Ok(findings) => {
-            keep(folder, &findings)?;
-            Ok(findings.verdict.exit_code().into())
-        }
-        // A folder that is no run's is a mistake of usage; a history that can't be judged is inconclusive.
-        Err(error @ checker::CheckError::Folder { .. }) => {
-            eprintln!("error: {error}");
-            Ok(EXIT_ERROR.into())
-        }
-        Err(error) => {
-            println!("inconclusive: {error}");
-            Ok(Verdict::Inconclusive.exit_code().into())
-        }
-    }
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let remedy = "give the folder of a run that `assay chaos run` has finished";
+    let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}; {remedy}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged; {remedy}", path.display()))
 }
 
 fn export_histories(folder: &Path) -> anyhow::Result<()> {
@@ -261,7 +264,7 @@ fn export_histories(folder: &Path) -> anyhow::Result<()> {
         let reader = workloads::history::HistoryReader::open(&path)?;
         let events = workloads::history::export_json_lines(reader, &mut file)?;
         std::io::Write::flush(&mut file).with_context(|| format!("can't write {}", output.display()))?;
-        println!("{}: {events} events", output.display());
+        outln!("{}: {events} events", output.display());
     }
     Ok(())
 }

@@ -82,6 +82,11 @@ pub fn terminal_columns() -> Option<u16> {
     answer.ok().map(|_| size.ws_col).filter(|columns| *columns > 0)
 }
 
+/// Whether stdout is a terminal whose user did not ask for plain text (`NO_COLOR`).
+pub fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Columns that running text may take.
 pub fn text_width() -> usize {
     terminal_columns().map_or(TEXT_WIDTH_MAX, |columns| usize::from(columns).clamp(40, TEXT_WIDTH_MAX))

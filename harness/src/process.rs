@@ -54,8 +54,24 @@ impl Process {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
+        Self::start_self_with(args, &[], cpus, stderr, piped)
+    }
+
+    /// Starts this very binary with other arguments and further environment variables.
+    pub fn start_self_with<I, S>(
+        args: I,
+        environment: &[(&str, &str)],
+        cpus: Option<&Cpus>,
+        stderr: Stdio,
+        piped: bool,
+    ) -> io::Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("assay").args(args).process_group(0).stderr(stderr);
+        command.envs(environment.iter().copied());
         match piped {
             true => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
             false => command.stdin(Stdio::null()).stdout(Stdio::null()),

@@ -1,6 +1,5 @@
 //! `assay report`: tables, charts and pages from a run folder, again, from its files alone.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,9 +23,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Renders everything, prints the tables and where the rest is.
 pub fn render_and_print(dir: &Path) -> anyhow::Result<Rendered> {
     let rendered = results::report::render(dir)?;
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let columns = output::terminal_columns();
-    out!("{}", results::tables::terminal(&rendered.analysis, colour, columns));
+    out!("{}", results::tables::terminal(&rendered.analysis, output::wants_colour(), columns));
     outln!("report: {}", rendered.html.display());
     outln!("charts, CSV, summary.md, junit.xml: {}", dir.display());
     Ok(rendered)

@@ -301,7 +301,8 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
     Ok(exit_code(&rendered.analysis, &args.require))
 }
 
-fn seed_from_clock() -> u64 {
+/// The seed of a run that was given none: the seconds since 1970.
+pub fn seed_from_clock() -> u64 {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

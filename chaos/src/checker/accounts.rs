@@ -72,6 +72,8 @@ pub(super) struct Accounts {
     pub(super) corrupted: Anomaly,
     pub(super) torn: Anomaly,
     pub(super) not_dense: Anomaly,
+    pub(super) damaged_batches: u64,
+    pub(super) crashes: u64,
     events: u64,
 }
 
@@ -88,6 +90,7 @@ impl Accounts {
         let at_ns = stamped.at_ns;
         match stamped.event {
             Event::Sent(run) | Event::SentDamaged(run) => {
+                self.damaged_batches += u64::from(matches!(stamped.event, Event::SentDamaged(_)));
                 let account = self.account(run);
                 account.sent.insert(sequences(run));
                 account.open.insert(sequences(run));
@@ -103,6 +106,11 @@ impl Accounts {
                 self.count_progress(at_ns, u64::from(run.count));
             }
             Event::Failed { run, .. } => {
+                // The outcome of what a fault cut off is booked while it is on or soon after.
+                let begun = self.faults.partition_point(|fault| fault.began_ns <= at_ns);
+                if let Some(fault) = begun.checked_sub(1).and_then(|last| self.faults.get_mut(last)) {
+                    fault.interrupted += 1;
+                }
                 let account = self.account(run);
                 account.failed.insert(sequences(run));
                 account.open.remove(sequences(run));
@@ -137,7 +145,8 @@ impl Accounts {
                 }
                 self.scans.entry(partition).or_default().ended = true;
             }
-            Event::FaultBegin { .. } | Event::FaultBit { .. } | Event::FaultEnd { .. } => {}
+            Event::Crashed => self.crashes += 1,
+            Event::FaultBegin { .. } | Event::FaultBit { .. } | Event::FaultEnd { .. } | Event::Finished { .. } => {}
         }
         self.events += 1;
         if self.events.is_multiple_of(EVENTS_PER_LOOK) {

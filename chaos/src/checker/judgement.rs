@@ -4,15 +4,15 @@
 //! faults left no evidence, or that made no progress between them, could not have shown a violation.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use super::accounts::Accounts;
-use crate::findings::{Anomaly, Check, Example, FaultFound, Findings, Outcome, Verdict};
+use crate::findings::{Anomaly, Check, CheckKind, Example, FaultFound, Findings, Outcome, Verdict};
 use crate::intervals::IntervalSet;
 use crate::scenario::{Bound, Scenario};
 
-pub(super) fn judge(accounts: Accounts, torn_files: &[PathBuf], scenario: &Scenario) -> Findings {
-    let gaps = Gaps::of(&accounts, torn_files);
+/// Judges accounts; `incomplete` says in words which histories are not whole.
+pub(super) fn judge(accounts: Accounts, incomplete: &[String], scenario: &Scenario) -> Findings {
+    let gaps = Gaps::of(&accounts, incomplete);
     let mut findings = tally(&accounts, &gaps, scenario);
     let limits = &scenario.invariants;
     let scan = || gaps.of_scan.join("; ");
@@ -32,7 +32,7 @@ pub(super) fn judge(accounts: Accounts, torn_files: &[PathBuf], scenario: &Scena
             &findings.never_sent,
             limits.never_sent,
             ledger(),
-            !torn_files.is_empty(),
+            !incomplete.is_empty(),
         ),
         at_most("reordered", &findings.reordered, limits.reordered, scan()),
         at_most(
@@ -43,9 +43,11 @@ pub(super) fn judge(accounts: Accounts, torn_files: &[PathBuf], scenario: &Scena
         ),
         dense(&findings.not_dense, limits.offsets_dense, scan()),
         always_starts(&findings.faults, limits.always_starts),
+        stays_up(findings.crashes, limits.stays_up, incomplete),
         faults_bit(&findings.faults, scenario),
         progress(&findings),
     ];
+    findings.checks.extend(damage_sent(&findings, scenario));
     findings.checks.extend(baseline(&findings, scenario));
     let any = |outcome| findings.checks.iter().any(|check| check.outcome == outcome);
     findings.verdict = if any(Outcome::Violated) {
@@ -69,7 +71,7 @@ struct Gaps {
 }
 
 impl Gaps {
-    fn of(accounts: &Accounts, torn_files: &[PathBuf]) -> Self {
+    fn of(accounts: &Accounts, incomplete: &[String]) -> Self {
         let mut gaps = Self {
             of_scan: Vec::new(),
             of_ledger: Vec::new(),
@@ -90,8 +92,7 @@ impl Gaps {
         if accounts.last_acknowledged_ns.is_none() {
             gaps.of_ledger.push("nothing was acknowledged".to_owned());
         }
-        gaps.of_ledger
-            .extend(torn_files.iter().map(|path| format!("{} is cut short", path.display())));
+        gaps.of_ledger.extend(incomplete.iter().cloned());
         gaps
     }
 }
@@ -105,6 +106,8 @@ fn tally(accounts: &Accounts, gaps: &Gaps, scenario: &Scenario) -> Findings {
         sent: 0,
         acknowledged: 0,
         delivered: accounts.delivered,
+        damaged_batches: accounts.damaged_batches,
+        crashes: accounts.crashes,
         indeterminate_present: 0,
         indeterminate_absent: 0,
         lost: Anomaly::default(),
@@ -191,7 +194,7 @@ fn at_most(name: &str, anomaly: &Anomaly, bound: Bound, unknown: String) -> Chec
     check(name, expected, anomaly.count.to_string(), outcome, unknown)
 }
 
-/// A history that is cut short may miss the announcement of a record, so a record without one proves nothing then.
+/// A history that is not whole may miss the announcement of a record, so a record without one proves nothing then.
 fn never_sent(anomaly: &Anomaly, bound: Bound, unknown: String, is_cut: bool) -> Check {
     let mut check = at_most("never_sent", anomaly, bound, unknown.clone());
     if check.outcome == Outcome::Violated && is_cut {
@@ -231,6 +234,23 @@ fn always_starts(faults: &[FaultFound], is_asked: bool) -> Check {
     )
 }
 
+fn stays_up(crashes: u64, is_asked: bool, incomplete: &[String]) -> Check {
+    let outcome = match (is_asked, crashes) {
+        (false, _) => Outcome::Counted,
+        (true, 1..) => Outcome::Violated,
+        (true, 0) if !incomplete.is_empty() => Outcome::Unknown,
+        (true, 0) => Outcome::Holds,
+    };
+    let observed = format!("{crashes} crashes");
+    check(
+        "stays_up",
+        "never ends by itself".to_owned(),
+        observed,
+        outcome,
+        incomplete.join("; "),
+    )
+}
+
 fn faults_bit(faults: &[FaultFound], scenario: &Scenario) -> Check {
     let planned: u64 = scenario.faults.iter().map(|fault| u64::from(fault.repeat)).sum();
     let bit = faults.iter().filter(|fault| fault.evidence > 0).count() as u64;
@@ -244,10 +264,10 @@ fn faults_bit(faults: &[FaultFound], scenario: &Scenario) -> Check {
     } else {
         Outcome::Unknown
     };
-    check(
+    condition(
         "faults_bit",
-        format!("{planned} with evidence"),
-        bit.to_string(),
+        "each left evidence".to_owned(),
+        format!("{bit} of {planned}"),
         outcome,
         unknown,
     )
@@ -275,13 +295,30 @@ fn progress(findings: &Findings) -> Check {
     };
     let observed = format!("{} of {phases}", phases - idle.len());
     let first = idle.into_iter().next().unwrap_or_default();
-    check(
+    condition(
         "progress_between_faults",
         "in each phase".to_owned(),
         observed,
         outcome,
         first,
     )
+}
+
+/// Damage that is asked for and was never sent has shown nothing about the broker's checks.
+fn damage_sent(findings: &Findings, scenario: &Scenario) -> Option<Check> {
+    scenario.workload.damage_every?;
+    let (outcome, unknown) = match findings.damaged_batches {
+        0 => (Outcome::Unknown, "no damaged batch was sent"),
+        _ => (Outcome::Holds, ""),
+    };
+    let observed = format!("{} batches", findings.damaged_batches);
+    Some(condition(
+        "damage_sent",
+        "at least one".to_owned(),
+        observed,
+        outcome,
+        unknown.to_owned(),
+    ))
 }
 
 fn baseline(findings: &Findings, scenario: &Scenario) -> Option<Check> {
@@ -301,7 +338,7 @@ fn baseline(findings: &Findings, scenario: &Scenario) -> Option<Check> {
         Outcome::Unknown
     };
     let observed = format!("{} before, {} after", shown(before), shown(after));
-    Some(check(
+    Some(condition(
         "steady_acknowledged",
         format!("at least {at_least}/s"),
         observed,
@@ -318,9 +355,17 @@ fn check(name: &str, expected: String, observed: String, outcome: Outcome, unkno
     };
     Check {
         name: name.to_owned(),
+        kind: CheckKind::Invariant,
         expected,
         observed,
         outcome,
         reason,
+    }
+}
+
+fn condition(name: &str, expected: String, observed: String, outcome: Outcome, unknown: String) -> Check {
+    Check {
+        kind: CheckKind::Condition,
+        ..check(name, expected, observed, outcome, unknown)
     }
 }

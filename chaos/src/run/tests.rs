@@ -29,6 +29,12 @@ enum Bug {
     DropsAnswers,
     /// Offsets leave one out after each kill.
     LeavesOffsetsOut,
+    /// A kill takes the first half of each partition along.
+    LosesTheHead,
+    /// After the last kill it knows no topic when it is read.
+    ForgetsTheTopic,
+    /// It ends by itself after the first kill.
+    Crashes,
 }
 
 /// Batches of each partition with the offset behind them.
@@ -36,6 +42,7 @@ enum Bug {
 struct Log {
     partitions: BTreeMap<i32, (Vec<Vec<u8>>, i64)>,
     requests: u64,
+    has_no_topic: bool,
 }
 
 struct FakeBroker {
@@ -107,10 +114,18 @@ impl Cluster for FakeBroker {
         self.address
     }
 
+    fn crashed(&mut self, _role: Role) -> Option<String> {
+        (self.bug == Bug::Crashes && self.kills == 1).then(|| {
+            self.stop();
+            "signal 6".to_owned()
+        })
+    }
+
     fn kill(&mut self, _role: Role) -> Result<Evidence, ClusterError> {
         self.stop();
         self.kills += 1;
         let mut log = self.log.lock().unwrap();
+        log.has_no_topic = self.bug == Bug::ForgetsTheTopic && self.kills == 3;
         for (batches, next_offset) in log.partitions.values_mut() {
             match self.bug {
                 Bug::ForgetsTheLastBatch => {
@@ -119,6 +134,9 @@ impl Cluster for FakeBroker {
                     }
                 }
                 Bug::LeavesOffsetsOut => *next_offset += 1,
+                Bug::LosesTheHead => {
+                    batches.drain(..batches.len() / 2);
+                }
                 _ => {}
             }
         }
@@ -211,18 +229,27 @@ fn answer(frame: &[u8], log: &mut Log, bug: Bug) -> Option<Vec<u8>> {
             let wanted = request.partitions[0];
             let empty = (Vec::new(), 0);
             let (batches, next_offset) = log.partitions.get(&wanted.partition).unwrap_or(&empty);
-            let behind =
-                batches.partition_point(|one| BatchHeader::parse(one).unwrap().base_offset < wanted.fetch_offset);
-            let records: Vec<u8> = batches[behind..].iter().take(50).flatten().copied().collect();
+            let base_offset = |batch: &Vec<u8>| BatchHeader::parse(batch).unwrap().base_offset;
+            let behind = batches.partition_point(|one| base_offset(one) < wanted.fetch_offset);
+            let mut records: Vec<u8> = batches[behind..].iter().take(50).flatten().copied().collect();
+            let log_start_offset = batches.first().map_or(*next_offset, base_offset);
+            let error = match () {
+                () if log.has_no_topic => kafka_wire::ErrorCode::UnknownTopicOrPartition,
+                () if wanted.fetch_offset < log_start_offset => kafka_wire::ErrorCode::OffsetOutOfRange,
+                () => kafka_wire::ErrorCode::None,
+            };
+            if error != kafka_wire::ErrorCode::None {
+                records.clear();
+            }
             let writer = fetch::ResponseWriter::new(header.api_version);
             writer.start(&mut out, 0, 1);
             writer.topic(&mut out, wanted.topic, 1);
             let (partition, records_bytes) = (wanted.partition, records.len());
             let result = fetch::FetchResult {
                 partition,
-                error: 0,
+                error: error.code(),
                 high_watermark: *next_offset,
-                log_start_offset: 0,
+                log_start_offset,
                 records_bytes,
             };
             writer.partition(&mut out, &result);
@@ -265,7 +292,12 @@ fn a_sound_broker_holds_and_leaves_a_whole_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (summary, told, findings) = executed(Bug::Nothing, folder.path());
     let findings = findings.unwrap();
-    assert_eq!(findings.verdict, Verdict::Holds, "{}", crate::render::text(&findings));
+    assert_eq!(
+        findings.verdict,
+        Verdict::Holds,
+        "{}",
+        crate::render::text(&findings, false)
+    );
     assert!(findings.acknowledged > 0 && findings.acknowledged == summary.acknowledged);
     assert_eq!(
         (findings.delivered, summary.faults, summary.interrupted),
@@ -302,6 +334,10 @@ fn every_bug_is_found_and_blamed() {
         (Bug::ForgetsTheLastBatch, "lost"),
         (Bug::SkipsCrc, "torn"),
         (Bug::LeavesOffsetsOut, "offsets_dense"),
+        (Bug::LosesTheHead, "lost"),
+        (Bug::LosesTheHead, "offsets_dense"),
+        (Bug::ForgetsTheTopic, "lost"),
+        (Bug::Crashes, "stays_up"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let findings = executed(bug, folder.path()).2.unwrap();
@@ -309,10 +345,22 @@ fn every_bug_is_found_and_blamed() {
             outcome(&findings, blamed),
             Outcome::Violated,
             "{bug:?}: {}",
-            crate::render::text(&findings)
+            crate::render::text(&findings, false)
         );
         assert_eq!(findings.verdict, Verdict::Violated);
     }
+}
+
+#[test]
+fn a_folder_that_lacks_a_history_is_inconclusive() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(executed(Bug::Nothing, folder.path()).2.unwrap().verdict, Verdict::Holds);
+    fs::remove_file(folder.path().join(HISTORIES_FOLDER).join(producer_history(1))).unwrap();
+    let findings = check_folder(folder.path()).unwrap();
+    assert_eq!(
+        (outcome(&findings, "lost"), findings.verdict),
+        (Outcome::Unknown, Verdict::Inconclusive)
+    );
 }
 
 #[test]
@@ -331,7 +379,12 @@ fn a_loss_is_blamed_on_the_kill_that_followed() {
 fn dropped_answers_are_duplicates_and_no_loss() {
     let folder = tempfile::tempdir().unwrap();
     let findings = executed(Bug::DropsAnswers, folder.path()).2.unwrap();
-    assert_eq!(findings.verdict, Verdict::Holds, "{}", crate::render::text(&findings));
+    assert_eq!(
+        findings.verdict,
+        Verdict::Holds,
+        "{}",
+        crate::render::text(&findings, false)
+    );
     assert!(findings.log_duplicates.count > 0);
     assert_eq!(outcome(&findings, "log_duplicates"), Outcome::Counted);
 }
@@ -394,6 +447,9 @@ fn a_target_without_the_role_and_an_occupied_folder_are_told() {
             ([127, 0, 0, 1], 1).into()
         }
         fn kill(&mut self, _: Role) -> Result<Evidence, ClusterError> {
+            unreachable!("nothing starts on a target that cannot take the fault")
+        }
+        fn crashed(&mut self, _: Role) -> Option<String> {
             unreachable!("nothing starts on a target that cannot take the fault")
         }
         fn start(&mut self, _: Role) -> Result<(), ClusterError> {

@@ -90,6 +90,7 @@ struct Invariants {
     log_duplicates: Option<Spanned<Bound>>,
     offsets_dense: Option<bool>,
     always_starts: Option<bool>,
+    stays_up: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +121,7 @@ impl Scenario {
         let invariants = self.invariants.check(place)?;
         Ok(super::Scenario {
             name,
+            digest: format!("{:016x}", workloads::payload::fnv1a(place.text.as_bytes())),
             why: self.why.into_inner().trim().to_owned(),
             workload,
             steady,
@@ -248,6 +250,7 @@ impl Invariants {
             log_duplicates: bound("log_duplicates", &self.log_duplicates, default.log_duplicates)?,
             offsets_dense: self.offsets_dense.unwrap_or(default.offsets_dense),
             always_starts: self.always_starts.unwrap_or(default.always_starts),
+            stays_up: self.stays_up.unwrap_or(default.stays_up),
         })
     }
 }

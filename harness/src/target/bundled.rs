@@ -128,10 +128,14 @@ pub fn launch(spec: &BrokerSpec) -> anyhow::Result<Process> {
     for (key, value) in &spec.settings {
         args.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
+    let mut environment = Vec::new();
     if let Some(bug) = &spec.planted {
+        // Flag and variable have to agree, so that no bug is ever planted by a slip.
         args.extend(["--planted".to_owned(), bug.clone()]);
+        environment.push((broker_under_test::planted::ENVIRONMENT, bug.as_str()));
     }
-    Process::start_self(args, spec.cpus.as_ref(), Stdio::from(log), false).context("can't start the bundled broker")
+    let process = Process::start_self_with(args, &environment, spec.cpus.as_ref(), Stdio::from(log), false);
+    process.context("can't start the bundled broker")
 }
 
 /// Opens a child's log for appending.

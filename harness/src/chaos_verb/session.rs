@@ -1,0 +1,180 @@
+//! One scenario, carried out once: a folder, a broker, the schedule, the judgement, and what is left afterwards.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use chaos::run::RunError;
+use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, render};
+
+use super::cluster::BundledCluster;
+use super::manifest::{Manifest, SCHEMA_VERSION};
+use super::progress::{Bar, scheduled};
+use crate::measure::machine;
+use crate::output::{self, wrapped};
+use crate::run_folder;
+
+/// The findings, in the run folder.
+pub const FINDINGS_FILE: &str = "findings.json";
+
+/// What is to be done.
+pub struct Order {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Its timeline.
+    pub schedule: Schedule,
+    /// Settings of the broker beside its defaults.
+    pub settings: BTreeMap<String, String>,
+    /// A bug in the broker, which has to be found.
+    pub planted: Option<PlantedBug>,
+    /// Keeps the broker's data whatever the verdict.
+    pub keep_data: bool,
+    /// Name of the folder whose schedule this is.
+    pub replay_of: Option<String>,
+}
+
+/// How it ended.
+pub enum End {
+    /// Judged; findings are in the folder.
+    Judged(Findings),
+    /// It could not be judged: inconclusive.
+    Unjudged,
+    /// By Ctrl-C.
+    Interrupted,
+}
+
+impl End {
+    /// The verdict, when there is one.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            End::Judged(findings) => Some(findings.verdict),
+            End::Unjudged => Some(Verdict::Inconclusive),
+            End::Interrupted => None,
+        }
+    }
+}
+
+/// Carries out an order in a new folder below `out`, and prints what came out.
+///
+/// # Errors
+/// Of the environment: a folder that can't be written, a broker that does not start at all.
+pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::Result<End> {
+    let (scenario, schedule) = (&order.scenario, &order.schedule);
+    let folder = run_folder::create(out, &format!("chaos-{}", scenario.name))?;
+    outln!("{}: {}", scenario.name, wrapped(&scenario.why, 2, output::text_width()));
+    outln!(
+        "{} faults, seed {}, about {} s",
+        schedule.faults(),
+        schedule.seed,
+        scheduled(scenario, schedule).as_secs() + 1
+    );
+    outln!("folder {}\n", folder.display());
+
+    let mut manifest = manifest(order, &folder);
+    manifest.write(&folder)?;
+    let mut cluster = BundledCluster::start_in(&folder, &order.settings, order.planted)?;
+    manifest.targets.extend(cluster.receipt());
+    manifest.write(&folder)?;
+
+    let bar = Bar::start(scenario, schedule);
+    let carried_out = chaos::run::execute(scenario, schedule, &mut cluster, &folder, interrupt, &mut |progress| {
+        bar.tell(progress);
+    });
+    drop(bar);
+    drop(cluster);
+    let summary = match carried_out {
+        Ok(summary) => summary,
+        Err(error @ RunError::CannotTake(_)) => {
+            errln!("inconclusive: {error}");
+            return Ok(End::Unjudged);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for trouble in &summary.troubles {
+        errln!("trouble: {trouble}");
+    }
+    if summary.interrupted {
+        errln!(
+            "interrupted after {} faults; what was recorded: assay chaos check {}",
+            summary.faults,
+            folder.display()
+        );
+        remove_data(&folder, order.keep_data);
+        return Ok(End::Interrupted);
+    }
+    let end = judge(&folder)?;
+    if let End::Judged(findings) = &end {
+        if let Some(bug) = order.planted {
+            outln!("{}", blamed(bug, findings));
+        }
+        remove_data(&folder, order.keep_data || findings.verdict != Verdict::Holds);
+    }
+    Ok(end)
+}
+
+/// Judges the histories of a run folder, prints the findings and leaves them in the folder.
+///
+/// # Errors
+/// A folder that is no run's; a file that can't be written. Histories that can't be judged are no error but inconclusive.
+pub fn judge(folder: &Path) -> anyhow::Result<End> {
+    let findings = match checker::check_folder(folder) {
+        Ok(findings) => findings,
+        Err(error @ checker::CheckError::Folder { .. }) => return Err(error.into()),
+        Err(error) => {
+            // A checker that fails never passes a run.
+            errln!("error: {error}");
+            outln!("{} (the histories can't be judged)", Verdict::Inconclusive);
+            return Ok(End::Unjudged);
+        }
+    };
+    out!("{}", render::text(&findings, output::wants_colour()));
+    for (name, content) in [
+        (FINDINGS_FILE, serde_json::to_string_pretty(&findings)?),
+        ("findings.txt", render::text(&findings, false)),
+        ("junit.xml", render::junit(&findings)),
+    ] {
+        let path = folder.join(name);
+        std::fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(End::Judged(findings))
+}
+
+/// Whether the planted bug was found, and under its right name.
+fn blamed(bug: PlantedBug, findings: &Findings) -> String {
+    let violated = findings.names(Outcome::Violated);
+    match (violated.is_empty(), violated.contains(&bug.breaks())) {
+        (true, _) => format!("planted {bug}: NOT FOUND"),
+        (false, true) => format!("planted {bug}: found, blamed on {}", bug.breaks()),
+        (false, false) => format!("planted {bug}: found, but NOT BLAMED on {}", bug.breaks()),
+    }
+}
+
+fn manifest(order: &Order, folder: &Path) -> Manifest {
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        scenario: order.scenario.name.clone(),
+        scenario_digest: order.scenario.digest.clone(),
+        command: std::env::args().collect(),
+        started_utc: run_folder::now_utc(),
+        seed: order.schedule.seed,
+        faults: order.schedule.faults(),
+        planted: order.planted,
+        settings: order.settings.clone(),
+        replay_of: order.replay_of.clone(),
+        assay_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),
+        machine: machine::receipt(folder),
+        targets: Vec::new(),
+    }
+}
+
+/// The broker's data is needed only to look into a violation, and a hundred runs of it would fill the disk.
+fn remove_data(folder: &Path, keep: bool) {
+    let data: PathBuf = BundledCluster::data_dir(folder);
+    if keep {
+        outln!("the broker's data and log are kept: {}", folder.display());
+    } else if let Err(error) = std::fs::remove_dir_all(&data) {
+        errln!("warning: {} can't be removed: {error}", data.display());
+    }
+}
