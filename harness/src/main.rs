@@ -96,8 +96,20 @@ fn assay() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.is::<interrupt::Interrupted>() => EXIT_INTERRUPTED.into(),
         Err(error) => {
-            errln!("error: {error:#}");
+            errln!("error: {}", in_words(&error));
             EXIT_ERROR.into()
         }
     }
+}
+
+/// An error and its causes in one line; a cause that an error before it already tells is not told twice.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

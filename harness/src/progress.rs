@@ -47,7 +47,7 @@ impl Progress {
             let block = format!("block {} of {}", trial.block, self.blocks);
             let done = format!("{} of {} trials done", self.done, self.trials);
             match self.left(first.elapsed()) {
-                Some(left) => errln!("{block}: {done}, about {} s left", left.as_secs()),
+                Some(left) => errln!("{block}: {done}, about {} s left", left.as_secs().max(1)),
                 None => errln!("{block}: {done}"),
             }
         }

@@ -24,7 +24,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 pub fn render_and_print(dir: &Path) -> anyhow::Result<Rendered> {
     let rendered = results::report::render(dir)?;
     let columns = output::terminal_columns();
-    out!("{}", results::tables::terminal(&rendered.analysis, output::wants_colour(), columns));
+    out!(
+        "{}",
+        results::tables::terminal(&rendered.analysis, output::wants_colour(), columns)
+    );
     outln!("report: {}", rendered.html.display());
     outln!("charts, CSV, summary.md, junit.xml: {}", dir.display());
     Ok(rendered)

@@ -11,7 +11,8 @@ pub const DEFAULT_OUT: &str = "assay-runs";
 /// Creates a folder for a run that starts now; a second one in the same second gets a number behind it.
 pub fn create(out: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let stamp = now_utc().replace(':', "-");
-    std::fs::create_dir_all(out).with_context(|| format!("can't create {}", out.display()))?;
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("can't create the folder {}; choose another with --out", out.display()))?;
     for attempt in 1..1000 {
         let suffix = if attempt == 1 {
             String::new()

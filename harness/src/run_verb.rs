@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use broker_under_test::Config;
 use clap::ValueEnum;
 use results::schema::{Manifest, Measurement, SCHEMA_VERSION, TrialRole};
 use results::verdict::Verdict;
@@ -98,6 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     check_targets(&args.target)?;
     let definitions = chosen(&args.names)?;
     check_required(&args.require, &definitions)?;
+    definitions.iter().try_for_each(check_settings)?;
     if let Some(path) = &args.payload {
         // Opened before anything starts, so that a wrong file is known at once.
         workloads::payload::profile(
@@ -132,6 +134,33 @@ fn check_targets(targets: &[String]) -> anyhow::Result<()> {
         Some(other) => bail!("there is no target '{other}' yet: `--target {TARGET}` is the bundled broker"),
         None => Ok(()),
     }
+}
+
+/// The command line; of the program itself the name alone, as a run folder is published and paths are private.
+fn command() -> Vec<String> {
+    let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
+    std::iter::once("assay".to_owned()).chain(arguments).collect()
+}
+
+/// Asks the broker's own table of settings, so that a wrong one is told before anything starts and not by every trial.
+fn check_settings(definition: &Definition) -> anyhow::Result<()> {
+    let place = format!("settings of {}", definition.name);
+    for (key, value) in &definition.settings {
+        Config::default().set(key, value, &place)?;
+    }
+    let limits: Vec<&String> = definition.limit.keys().collect();
+    for factor in &definition.factors {
+        let is_setting = factor.name == definition.treatment;
+        for level in factor
+            .levels
+            .iter()
+            .filter(|level| is_setting && !limits.contains(level))
+        {
+            let place = format!("factor {} of {}", factor.name, definition.name);
+            Config::default().set(&factor.name, level, &place)?;
+        }
+    }
+    Ok(())
 }
 
 /// The definitions of that name or file; all embedded ones without a name.
@@ -205,7 +234,7 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
     let mut manifest = Manifest {
         schema_version: SCHEMA_VERSION,
         name: definition.name.clone(),
-        command: std::env::args().collect(),
+        command: command(),
         started_utc: run_folder::now_utc(),
         seed,
         profile: profile_name.as_str().to_owned(),
@@ -253,6 +282,7 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
         prepared => prepared?,
     };
     let mut checked = BTreeSet::new();
+    let mut measured = BTreeSet::new();
     let mut failures_in_a_row = 0;
     for (done, trial) in plan.iter().enumerate() {
         progress.begins(trial);
@@ -261,6 +291,7 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
         match bench.run(trial, check) {
             Ok(outcome) => {
                 failures_in_a_row = 0;
+                measured.insert(trial.arm.as_str());
                 writer.trial(&outcome.rows)?;
                 writer.series(&outcome.series)?;
                 writer.latency(&trial.arm, start_s, outcome.window_s, &outcome.latency)?;
@@ -298,6 +329,19 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
     drop(scratch);
     let rendered = report_verb::render_and_print(&dir)?;
     outln!("measured in {:.0} s", began.elapsed().as_secs_f64());
+    let never: BTreeSet<&str> = plan
+        .iter()
+        .map(|t| t.arm.as_str())
+        .filter(|arm| !measured.contains(arm))
+        .collect();
+    if !never.is_empty() {
+        let names: Vec<&str> = never.into_iter().collect();
+        errln!(
+            "error: every trial of these arms failed, they were not measured: {}",
+            names.join(", ")
+        );
+        return Ok(EXIT_ERROR);
+    }
     Ok(exit_code(&rendered.analysis, &args.require))
 }
 

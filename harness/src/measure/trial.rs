@@ -156,7 +156,7 @@ impl Bench<'_> {
             port: 0,
             settings,
             cpus: self.cpus.as_ref().map(|(sender, _)| sender.clone()),
-            log: self.scratch.join("broker.log"),
+            log: self.scratch.join(format!("trial-{}.log", trial.trial)),
             planted: None,
         })?;
         let fetch = &self.definition.fetch;
