@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use workloads::history::{Event, FaultKind, Healing, HistoryError, HistoryWriter};
-use workloads::sequenced::{ClientError, Producer, ProducerSpec, ReadError, Reader, create_topic};
+use workloads::sequenced::{ClientError, Control, Producer, ProducerSpec, ReadError, Reader, create_topic};
 
 use crate::cluster::{Cluster, ClusterError, Evidence, Role};
 use crate::scenario::Scenario;
-use crate::schedule::{Action, Schedule};
+use crate::schedule::{Action, Schedule, TimedAction};
 
 /// The checked scenario, in the run folder.
 pub const SCENARIO_FILE: &str = "scenario.json";
@@ -151,10 +151,8 @@ fn names(roles: &[Role]) -> String {
 struct Shared<'a> {
     /// Set by Ctrl-C.
     interrupt: &'a AtomicBool,
-    /// Tells the producers to stop.
-    stop: AtomicBool,
-    /// Records acknowledged.
-    acknowledged: AtomicU64,
+    /// What the producers look at.
+    control: Control,
     /// A producer gave up, so there is no point in going on.
     failed: AtomicBool,
 }
@@ -166,7 +164,7 @@ impl Shared<'_> {
     }
 
     fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::Relaxed)
+        self.control.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Waits; false when the run is over before that.
@@ -243,8 +241,7 @@ pub fn execute(
     let history = HistoryWriter::create(&histories.join(FAULTS_FILE))?;
     let shared = Shared {
         interrupt,
-        stop: AtomicBool::new(false),
-        acknowledged: AtomicU64::new(0),
+        control: Control::default(),
         failed: AtomicBool::new(false),
     };
     let mut timeline = Timeline {
@@ -257,13 +254,13 @@ pub fn execute(
     };
 
     let alive = std::thread::scope(|scope| {
-        let stop = StopOnDrop(&shared.stop);
+        let stop = StopOnDrop(&shared.control.stop);
         let handles: Vec<_> = producers
             .into_iter()
             .map(|producer| {
                 let shared = &shared;
                 scope.spawn(move || {
-                    let outcome = producer.run(&shared.stop, &shared.acknowledged);
+                    let outcome = producer.run(&shared.control);
                     if outcome.is_err() {
                         shared.failed.store(true, Ordering::Relaxed);
                     }
@@ -345,7 +342,7 @@ impl Timeline<'_> {
         let mut dead = None;
         for timed in &self.schedule.actions {
             // A role that is down is started again even when the run is over, so that nothing stays broken.
-            going = going && self.shared.wait(timed.after());
+            going = going && self.wait_for(timed);
             match timed.action {
                 Action::Kill { .. } if going && self.has_crashed(cluster)? => return Ok(false),
                 Action::Kill { role } if going => {
@@ -393,12 +390,24 @@ impl Timeline<'_> {
         Ok(has_crashed)
     }
 
+    /// Waits until an action is due, the last of it under full load when it is a fault; false when the run is over before.
+    fn wait_for(&self, timed: &TimedAction) -> bool {
+        let burst = match timed.action {
+            Action::Kill { .. } => Duration::from_millis(self.scenario.workload.burst_ms).min(timed.after()),
+            Action::Start { .. } => Duration::ZERO,
+        };
+        let is_due = self.shared.wait(timed.after() - burst);
+        self.shared.control.burst.store(!burst.is_zero(), Ordering::Relaxed);
+        is_due && self.shared.wait(burst)
+    }
+
     fn kill(&mut self, cluster: &mut dyn Cluster, fault: u32, role: Role) -> Result<(), RunError> {
         self.history.append(Event::FaultBegin {
             fault,
             kind: FaultKind::Kill,
         })?;
         let evidence = cluster.kill(role)?;
+        self.shared.control.burst.store(false, Ordering::Relaxed);
         self.history.append(Event::FaultBit {
             fault,
             evidence: evidence.count,

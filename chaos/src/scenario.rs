@@ -23,6 +23,8 @@ const PRODUCERS_MAX: u32 = 64;
 const BATCH_BYTES_MAX: u64 = 900_000;
 const REPEAT_MAX: u32 = 10_000;
 const TIME_MS_MAX: u64 = 600_000;
+/// A second of burst may be a gigabyte.
+const BURST_MS_MAX: u64 = 1_000;
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +62,8 @@ pub struct Workload {
     pub acks: Acks,
     /// Records per second of all producers that are not exceeded; `None` for as fast as acknowledgements come.
     pub rate_per_s: Option<f64>,
+    /// That rate is lifted for so long before each fault, so that requests are under way when it hits; 0 for never.
+    pub burst_ms: u64,
     /// Every nth batch of a producer is sent once with a flipped bit before it is sent sound; `None` for never.
     pub damage_every: Option<u32>,
     /// After this time without an answer the outcome is indeterminate.

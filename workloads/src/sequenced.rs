@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use connection::{ClientError, create_topic};
 pub use identity::{Identity, RECORD_BYTES_MIN};
-pub use producer::{Producer, ProducerSpec};
+pub use producer::{Control, Producer, ProducerSpec};
 pub use reader::{ReadError, Reader};
 
 /// What the broker has to do before it acknowledges.

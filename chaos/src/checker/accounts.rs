@@ -31,6 +31,8 @@ pub(super) struct Account {
     /// Announced, and no outcome yet.
     pub(super) open: IntervalSet,
     pub(super) delivered: IntervalSet,
+    /// When it last announced a batch.
+    last_sent_ns: u64,
     /// One past the highest sequence seen in the log.
     first_occurrence_end: u64,
 }
@@ -94,6 +96,7 @@ impl Accounts {
                 let account = self.account(run);
                 account.sent.insert(sequences(run));
                 account.open.insert(sequences(run));
+                account.last_sent_ns = at_ns;
                 self.first_sent_ns = Some(self.first_sent_ns.map_or(at_ns, |first| first.min(at_ns)));
             }
             Event::Acknowledged { run, .. } => {
@@ -106,14 +109,18 @@ impl Accounts {
                 self.count_progress(at_ns, u64::from(run.count));
             }
             Event::Failed { run, .. } => {
-                // The outcome of what a fault cut off is booked while it is on or soon after.
-                let begun = self.faults.partition_point(|fault| fault.began_ns <= at_ns);
-                if let Some(fault) = begun.checked_sub(1).and_then(|last| self.faults.get_mut(last)) {
-                    fault.interrupted += 1;
-                }
                 let account = self.account(run);
                 account.failed.insert(sequences(run));
                 account.open.remove(sequences(run));
+                let sent_ns = account.last_sent_ns;
+                // Announced before the fault and failed after it began: the fault cut it off. What is announced later
+                // only finds the connection dead.
+                let begun = self.faults.partition_point(|fault| fault.began_ns <= at_ns);
+                if let Some(fault) = begun.checked_sub(1).and_then(|last| self.faults.get_mut(last))
+                    && sent_ns <= fault.began_ns
+                {
+                    fault.interrupted += 1;
+                }
             }
             Event::Refused { run, .. } => {
                 let account = self.account(run);

@@ -497,6 +497,25 @@ fn a_history_that_is_cut_short_does_not_accuse() {
     assert_eq!(outcome(&check(&files, &scenario()).unwrap(), "lost"), Outcome::Unknown);
 }
 
+/// A batch was under way when a fault hit if it was announced before and failed later.
+#[test]
+fn batches_under_way_are_told_from_those_that_find_the_connection_dead() {
+    let mut history = sound();
+    let failed = |base, count| Event::Failed {
+        run: run(base, count),
+        code: -100,
+    };
+    let end = history.remove(END);
+    history.splice(
+        END..END,
+        [(32, failed(10, 10)), (33, sent(10, 10)), (34, failed(10, 10)), end],
+    );
+    history.insert(2, (25, sent(10, 10)));
+    let findings = judged(&history, &scenario()).unwrap();
+    assert_eq!(findings.faults[0].interrupted, 1);
+    assert_eq!(findings.verdict, Verdict::Holds, "{}", render::text(&findings, false));
+}
+
 #[test]
 fn a_crash_violates_and_damage_that_was_never_sent_is_unknown() {
     let mut history = sound();

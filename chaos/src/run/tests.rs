@@ -268,6 +268,7 @@ fn scenario() -> Scenario {
     let workload = &mut scenario.workload;
     (workload.warm_up_ms, workload.settle_ms, workload.damage_every) = (20, 20, Some(7));
     workload.partitions = 2;
+    (workload.batch_records, workload.burst_ms) = (crate::scenario::Span { min: 1, max: 8 }, 5);
     // A load that the machine can't bear must not fail a test.
     scenario.steady.acknowledged_per_s_at_least = None;
     scenario

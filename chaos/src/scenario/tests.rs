@@ -59,10 +59,15 @@ fn mistakes_are_told_with_line_and_remedy() {
             "record_bytes is 3",
             "give a number from",
         ),
-        ("min = 1, max = 8", "min = 1, max = 9009", "900900 bytes", "stay below"),
         (
-            "min = 1, max = 8",
-            "min = 0, max = 8",
+            "min = 1, max = 200",
+            "min = 1, max = 9009",
+            "900900 bytes",
+            "stay below",
+        ),
+        (
+            "min = 1, max = 200",
+            "min = 0, max = 200",
             "batch_records is 0",
             "1 to 10000",
         ),
@@ -74,11 +79,12 @@ fn mistakes_are_told_with_line_and_remedy() {
         ),
         ("acks = \"all\"", "acks = \"0\"", "acks is \"0\"", "\"all\" or \"1\""),
         (
-            "damage_every = 200",
+            "damage_every = 50",
             "damage_every = 0",
             "damage_every is 0",
             "1 to 1000000",
         ),
+        ("burst_ms = 20", "burst_ms = 2000", "burst_ms is 2000", "0 to 1000"),
         ("min = 100, max = 700", "min = 700, max = 100", "no range", "swap"),
         (
             "min = 100, max = 700",

@@ -5,7 +5,8 @@ use toml::Spanned;
 use workloads::sequenced::{Acks, RECORD_BYTES_MIN};
 
 use super::{
-    BATCH_BYTES_MAX, FaultKind, PARTITIONS_MAX, PRODUCERS_MAX, Place, REPEAT_MAX, Role, ScenarioError, TIME_MS_MAX,
+    BATCH_BYTES_MAX, BURST_MS_MAX, FaultKind, PARTITIONS_MAX, PRODUCERS_MAX, Place, REPEAT_MAX, Role, ScenarioError,
+    TIME_MS_MAX,
 };
 
 #[derive(Deserialize)]
@@ -30,6 +31,7 @@ struct Workload {
     batch_records: Spanned<MinMax>,
     acks: Spanned<String>,
     rate_per_s: Option<Spanned<f64>>,
+    burst_ms: Option<Spanned<u64>>,
     damage_every: Option<Spanned<u32>>,
     request_timeout_ms: Spanned<u64>,
     warm_up_ms: Spanned<u64>,
@@ -172,6 +174,10 @@ impl Workload {
                 .as_ref()
                 .map(|rate| place.bounded("rate_per_s", rate, 1.0..=1e9))
                 .transpose()?,
+            burst_ms: match &self.burst_ms {
+                Some(burst_ms) => place.bounded("burst_ms", burst_ms, 0..=BURST_MS_MAX)?,
+                None => 0,
+            },
             damage_every: damage_every
                 .map(|value| place.bounded("damage_every", value, 1..=1_000_000))
                 .transpose()?,

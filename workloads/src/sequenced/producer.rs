@@ -16,6 +16,8 @@ use super::connection::{ClientError, Connection};
 use super::{Acks, Identity};
 use crate::history::{CODE_CONNECTION, Event, HistoryError, HistoryWriter, Run};
 
+/// How often a producer that waits for its turn looks at the control.
+const LOOK: Duration = Duration::from_millis(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_millis(100);
 
@@ -38,12 +40,23 @@ pub struct ProducerSpec {
     pub acks: Acks,
     /// Every nth batch is sent once with a flipped bit before it is sent sound.
     pub damage_every: Option<u32>,
-    /// Records per second that it does not exceed; `None` for as fast as acknowledgements come.
+    /// Records per second that it does not exceed outside of bursts; `None` for as fast as acknowledgements come.
     pub rate_per_s: Option<f64>,
     /// After this time without an answer the outcome is indeterminate.
     pub request_timeout: Duration,
     /// Seed of batch sizes and damaged bits.
     pub seed: u64,
+}
+
+/// What the threads of a run share with their producers.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Ends every producer after its turn.
+    pub stop: AtomicBool,
+    /// While it is set, no rate is kept.
+    pub burst: AtomicBool,
+    /// Records whose acknowledgements have reached the histories.
+    pub acknowledged: AtomicU64,
 }
 
 /// A batch that waits for its acknowledgement.
@@ -130,22 +143,22 @@ impl Producer {
         })
     }
 
-    /// Produces until `stop`; `acknowledged` counts records as their acknowledgements reach the history.
+    /// Produces until it is stopped.
     ///
     /// # Errors
     /// Only when the history cannot be written: the broker's failures are events.
-    pub fn run(mut self, stop: &AtomicBool, acknowledged: &AtomicU64) -> Result<(), HistoryError> {
+    pub fn run(mut self, control: &Control) -> Result<(), HistoryError> {
         let mut connection = None;
         let mut backoff = BACKOFF_MIN;
         let mut next_turn = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
+        while !control.stop.load(Ordering::Relaxed) {
             let open = match connection.take() {
                 Some(open) => Ok(open),
                 None => Connection::open(self.spec.address, self.spec.request_timeout),
             };
             let progressed = match open {
                 Ok(mut open) => {
-                    let records = self.turn(&mut open, acknowledged)?;
+                    let records = self.turn(&mut open, &control.acknowledged)?;
                     if records.is_some() {
                         connection = Some(open);
                     }
@@ -162,9 +175,17 @@ impl Producer {
             if let Some(rate_per_s) = self.spec.rate_per_s {
                 // A turn that comes late is not caught up: the rate is a ceiling and not a promise.
                 next_turn += Duration::from_secs_f64(progressed as f64 / rate_per_s);
-                let now = Instant::now();
-                std::thread::sleep(next_turn.saturating_duration_since(now));
-                next_turn = next_turn.max(now);
+                next_turn = next_turn.max(Instant::now());
+                while let left = next_turn.saturating_duration_since(Instant::now())
+                    && !left.is_zero()
+                {
+                    if control.burst.load(Ordering::Relaxed) || control.stop.load(Ordering::Relaxed) {
+                        // What is sent now is not saved up later.
+                        next_turn = Instant::now();
+                    } else {
+                        std::thread::sleep(left.min(LOOK));
+                    }
+                }
             }
         }
         self.history.finish()
