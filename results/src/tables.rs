@@ -11,11 +11,26 @@ use crate::verdict::Verdict;
 /// The metric shown beside the deciding one, where a run has it: what the broker pays for its speed.
 pub(crate) const COST_METRIC: &str = "broker_cpu_s_per_gb";
 
+/// How the title of the column with the ratios begins.
+const RATIO_TO: &str = "ratio to";
+
+/// Title of the column with the cost against the limit's.
+const COST_TO_LIMIT: &str = "CPU to limit";
+
+/// Title of the column with the deciding metric against the limit's.
+const SHARE_OF_LIMIT: &str = "share of limit";
+
 /// The columns that hold names and are aligned to the left; the others hold figures.
 const NAME_COLUMNS: usize = 2;
 
 /// A line is wrapped here when the terminal's width is not known.
 const TEXT_WIDTH: usize = 110;
+
+/// A title of up to this many columns is not broken, however narrow the figures below it are.
+const TITLE_WIDTH: usize = 9;
+
+/// A table is made to fit this when the terminal's width is not known.
+const TABLE_WIDTH: usize = 120;
 
 /// A table before it takes on a form.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,12 +68,15 @@ pub fn measurements(experiment: &ExperimentAnalysis) -> Grid {
         card.factor(&card.treatment).map_or("arm", |f| &f.label).to_owned(),
     ];
     header.push(unit(&card.deciding_metric));
-    header.push(format!("ratio to {}", card.baseline));
+    header.push(format!("{RATIO_TO} {}", card.baseline));
+    if has_limits {
+        header.push(SHARE_OF_LIMIT.to_owned());
+    }
     if has_cost {
         header.push(unit(COST_METRIC));
     }
-    if has_limits {
-        header.push("share of limit".to_owned());
+    if has_cost && has_limits {
+        header.push(COST_TO_LIMIT.to_owned());
     }
     header.push(if deciding.is_some() { "better?" } else { "" }.to_owned());
     let mut rows = Vec::new();
@@ -71,15 +89,18 @@ pub fn measurements(experiment: &ExperimentAnalysis) -> Grid {
             };
             let mut texts = vec![place, arm.level.clone()];
             texts.extend(deciding_texts(experiment, arm));
-            if has_cost {
-                texts.push(cost_text(arm));
-            }
+            let to_limit = |metric: &str| arm.metrics.get(metric).and_then(|found| found.to_limit.as_ref());
             if has_limits {
-                let share = arm
-                    .metrics
-                    .get(&card.deciding_metric)
-                    .and_then(|metric| metric.to_limit.as_ref());
+                let share = to_limit(&card.deciding_metric);
                 texts.push(share.map(figures::share_with_interval).unwrap_or_default());
+            }
+            if has_cost {
+                let cost = arm.metrics.get(COST_METRIC);
+                texts.push(cost.map(|c| figures::three_digits(c.summary.mean)).unwrap_or_default());
+            }
+            if has_cost && has_limits {
+                let ratio = to_limit(COST_METRIC).map(|to_limit| figures::ratio(to_limit.ratio()));
+                texts.push(ratio.unwrap_or_default());
             }
             let verdict = arm_verdict(arm);
             texts.push(
@@ -145,9 +166,17 @@ pub fn terminal(analysis: &Analysis, colour: bool, width: Option<u16>) -> String
         for claim in &experiment.claims {
             let label = format!("{:<12}", claim.verdict.as_str());
             let label = if colour { ansi(claim.verdict, &label) } else { label };
-            text.push_str(&format!("{label}  {}\n", claim.claim.text()));
-            for line in wrap(&claim.reason, text_width.saturating_sub(14)) {
-                text.push_str(&format!("{:14}{line}\n", ""));
+            let room = text_width.saturating_sub(14);
+            let lines = wrap(claim.claim.text(), room)
+                .into_iter()
+                .chain(wrap(&claim.reason, room));
+            for (index, line) in lines.enumerate() {
+                let lead = if index == 0 {
+                    format!("{label}  ")
+                } else {
+                    " ".repeat(14)
+                };
+                text.push_str(&format!("{lead}{line}\n"));
             }
         }
         for note in remarks(experiment).into_iter().chain(analysis.notes.iter().cloned()) {
@@ -238,18 +267,6 @@ fn deciding_texts(experiment: &ExperimentAnalysis, arm: &ArmAnalysis) -> [String
     [value, ratio]
 }
 
-/// The cost with its ratio to the limit's: `0.265 (1.11x limit)`.
-fn cost_text(arm: &ArmAnalysis) -> String {
-    let Some(cost) = arm.metrics.get(COST_METRIC) else {
-        return String::new();
-    };
-    let mean = figures::three_digits(cost.summary.mean);
-    match &cost.to_limit {
-        Some(to_limit) => format!("{mean} ({} limit)", figures::ratio(to_limit.ratio())),
-        None => mean,
-    }
-}
-
 fn arm_verdict(arm: &ArmAnalysis) -> Option<Verdict> {
     if arm.invalid.is_some() {
         Some(Verdict::Invalid)
@@ -272,21 +289,73 @@ fn claim_line(claim: &ClaimFinding) -> String {
     )
 }
 
+/// The table in the roomiest form that fits: with the cells in a column of their own; with the cells as headings above their
+/// rows; then without what the report has anyway: the intervals of all but the ratio, and at last the limits.
 fn grid_for_terminal(grid: &Grid, colour: bool, width: Option<u16>) -> String {
+    let room = width.map_or(TABLE_WIDTH, usize::from);
+    let fits = |text: &String| text.lines().all(|line| visible_columns(line) <= room);
+    let wide = table_text(grid, None, colour);
+    if fits(&wide) {
+        return wide;
+    }
+    let (cells, headed) = headed_by_cells(grid);
+    let shorter = without_columns(without_intervals(headed.clone()), &[COST_TO_LIMIT]);
+    let shortest = without_columns(shorter.clone(), &[SHARE_OF_LIMIT]);
+    let texts = [headed, shorter, shortest].map(|grid| table_text(&grid, Some(&cells), colour));
+    let [.., last] = &texts;
+    texts.iter().find(|text| fits(text)).unwrap_or(last).clone()
+}
+
+/// A grid without its first column, and that column's texts, one for each row that begins a cell.
+fn headed_by_cells(grid: &Grid) -> (Vec<String>, Grid) {
+    let begins = grid.rows.iter().filter(|row| row.begins_cell);
+    let cells = begins.filter_map(|row| row.texts.first().cloned()).collect();
+    let mut headed = grid.clone();
+    headed.header.remove(0);
+    headed.rows.iter_mut().for_each(|row| drop(row.texts.remove(0)));
+    (cells, headed)
+}
+
+/// A grid that keeps the interval of the ratio only.
+fn without_intervals(mut grid: Grid) -> Grid {
+    for row in &mut grid.rows {
+        for (title, text) in grid.header.iter().zip(&mut row.texts) {
+            if let Some((mean, _)) = text.split_once(" (")
+                && !title.starts_with(RATIO_TO)
+            {
+                *text = mean.to_owned();
+            }
+        }
+    }
+    grid
+}
+
+fn without_columns(mut grid: Grid, titles: &[&str]) -> Grid {
+    while let Some(column) = grid.header.iter().position(|title| titles.contains(&title.as_str())) {
+        grid.header.remove(column);
+        grid.rows.iter_mut().for_each(|row| drop(row.texts.remove(column)));
+    }
+    grid
+}
+
+/// Sets a grid in columns as wide as their figures: a title is broken before it makes its column wider. With `cells`, each
+/// group of rows has its cell as a heading.
+fn table_text(grid: &Grid, cells: Option<&[String]>, colour: bool) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(&grid.header);
-    match width {
-        Some(width) => table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Disabled);
     if colour {
         table.enforce_styling();
     } else {
         table.force_no_tty();
     }
     let last = grid.header.len() - 1;
+    let titles = grid.header.iter().enumerate().map(|(column, title)| {
+        let figures = grid.rows.iter().filter_map(|row| row.texts.get(column));
+        let widest = figures.map(|text| text.chars().count()).max().unwrap_or(0);
+        wrap(title, widest.max(TITLE_WIDTH)).join("\n")
+    });
+    table.set_header(titles);
     for row in &grid.rows {
         table.add_row(row.texts.iter().enumerate().map(|(column, text)| {
             let cell = TableCell::new(text);
@@ -296,31 +365,58 @@ fn grid_for_terminal(grid: &Grid, colour: bool, width: Option<u16>) -> String {
             }
         }));
     }
+    let names = if cells.is_some() {
+        NAME_COLUMNS - 1
+    } else {
+        NAME_COLUMNS
+    };
     for (index, column) in table.column_iter_mut().enumerate() {
-        if (NAME_COLUMNS..last).contains(&index) {
+        column.set_padding((0, 2));
+        if (names..last).contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    without_inner_rules(&table.trim_fmt(), grid)
+    without_inner_rules(&table.trim_fmt(), grid, cells)
 }
 
-/// The preset rules off every row; only the first row of a cell keeps the rule above it.
-fn without_inner_rules(text: &str, grid: &Grid) -> String {
+/// Columns that a line takes on the terminal, without its colours.
+fn visible_columns(line: &str) -> usize {
+    let mut columns = 0;
+    let mut in_colour = false;
+    for character in line.chars() {
+        match character {
+            '\u{1b}' => in_colour = true,
+            'm' if in_colour => in_colour = false,
+            _ if in_colour => {}
+            _ => columns += 1,
+        }
+    }
+    columns
+}
+
+/// The preset rules off every row; only the first row of a cell keeps the rule above it, and has its heading below that.
+fn without_inner_rules(text: &str, grid: &Grid, cells: Option<&[String]>) -> String {
     let mut begins = grid.rows.iter().map(|row| row.begins_cell);
-    let _first_row_follows_the_header = begins.next();
+    let mut headings = cells.unwrap_or_default().iter();
     let mut kept = Vec::new();
-    let rule_lines = text.lines().filter(|line| line.chars().all(|c| c == '─')).count();
+    let is_rule = |line: &str| !line.is_empty() && line.chars().all(|c| matches!(c, '─' | '═'));
+    let rules = text.lines().filter(|line| is_rule(line)).count();
     let mut seen = 0;
     for line in text.lines() {
-        if line.chars().all(|c| c == '─') {
-            seen += 1;
-            // The first rule is the top, the last one the bottom; those between separate rows.
-            let inner = seen > 1 && seen < rule_lines;
-            if inner && !begins.next().unwrap_or(true) {
-                continue;
-            }
+        if !is_rule(line) {
+            kept.push(line);
+            continue;
         }
-        kept.push(line);
+        seen += 1;
+        // The first rule is the top, the second one closes the titles, the last one is the bottom.
+        let above_a_row = seen > 1 && seen < rules;
+        let begins_cell = above_a_row && begins.next().unwrap_or(true);
+        if !above_a_row || begins_cell {
+            kept.push(line);
+        }
+        if begins_cell && let Some(heading) = headings.next() {
+            kept.push(heading);
+        }
     }
     kept.join("\n")
 }

@@ -130,7 +130,7 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
         (figures::ratio_with_interval(estimate), place)
     };
     let baseline = &card.baseline;
-    let label = &metric.label;
+    let label = inside_a_sentence(&metric.label);
     match found.as_slice() {
         [] => None,
         [only] => {
@@ -148,6 +148,17 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
                 "Against {baseline}, the {label} of {level} goes from {low}{low_place} to {high}{high_place}."
             ))
         }
+    }
+}
+
+/// A label without its capital, where that is only the capital of a first word: `throughput`, `CPU per GB`.
+fn inside_a_sentence(label: &str) -> String {
+    let mut characters = label.chars();
+    match (characters.next(), characters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain([second]).chain(characters).collect()
+        }
+        _ => label.to_owned(),
     }
 }
 
@@ -380,6 +391,12 @@ mod tests {
         let truth = crate::synthetic::Truth::one_cell(1.0);
         let card = crate::synthetic::manifest(&truth, vec![]).experiments.remove(0);
         crossover(&card, &findings)
+    }
+
+    #[test]
+    fn labels_lose_the_capital_of_a_first_word() {
+        let said = ["Throughput", "CPU per GB", "throughput", "X", ""].map(inside_a_sentence);
+        assert_eq!(said, ["throughput", "CPU per GB", "throughput", "X", ""]);
     }
 
     #[test]

@@ -206,5 +206,5 @@ pub(super) fn notes(run: &Run, card: &ExperimentCard, collected: &Collected, con
 
 /// With several targets the plan is run once for each, and trials can't be held against it one by one.
 fn targets_are_single(run: &Run, card: &ExperimentCard) -> bool {
-    super::arms::targets(run, &card.name).len() == 1
+    super::arms::targets(run, &card.name).len() <= 1
 }

@@ -48,11 +48,28 @@ fn colour_only_when_told() {
 }
 
 #[test]
-fn a_narrow_terminal_is_not_overrun() {
+fn a_terminal_is_not_overrun() {
     let (_dir, run) = run();
-    let text = tables::terminal(&analyse(&run), false, Some(90));
-    let table: Vec<&str> = text.lines().filter(|line| !line.ends_with("blocks)")).collect();
-    assert!(table.iter().all(|line| line.chars().count() <= 90), "{text}");
+    for columns in [80, 90, 100, 120, 160] {
+        let text = tables::terminal(&analyse(&run), false, Some(columns));
+        let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= usize::from(columns), "{longest} columns:\n{text}");
+        // Colours take no room.
+        let coloured = tables::terminal(&analyse(&run), true, Some(columns));
+        assert_eq!(coloured.lines().count(), text.lines().count(), "{coloured}");
+    }
+}
+
+#[test]
+fn the_terminal_table_on_80_columns() {
+    let (_dir, run) = run();
+    insta::assert_snapshot!(tables::terminal(&analyse(&run), false, Some(80)));
+}
+
+#[test]
+fn the_terminal_table_on_160_columns() {
+    let (_dir, run) = run();
+    insta::assert_snapshot!(tables::terminal(&analyse(&run), false, Some(160)));
 }
 
 #[test]
