@@ -14,17 +14,16 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
+use broker_under_test::Config;
 use chaos::run::{SCENARIO_FILE, SCHEDULE_FILE};
 use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, scenario};
 
 use crate::output::{self, wrapped};
 use crate::run_verb::seed_from_clock;
+use crate::target::bundled;
 use crate::{EXIT_INTERRUPTED, run_folder};
 use manifest::Manifest;
 use session::{End, Order};
-
-/// The only target so far.
-const BUNDLED: &str = "bundled";
 
 /// Fault scenarios: break a broker while it works
 #[derive(clap::Args)]
@@ -75,7 +74,7 @@ struct RunArgs {
     #[arg(value_name = "NAME|FILE")]
     scenarios: Vec<String>,
     /// What is broken
-    #[arg(long, value_name = "TARGET", default_value = BUNDLED)]
+    #[arg(long, value_name = "TARGET", default_value = bundled::NAME)]
     target: String,
     /// Fixes the times of the faults and the sizes of the batches; chosen from the clock and recorded when it is not given
     #[arg(long)]
@@ -168,11 +167,15 @@ fn list() -> anyhow::Result<ExitCode> {
 }
 
 fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
-    if args.target != BUNDLED {
+    if args.target != bundled::NAME {
         bail!(
-            "there is no target '{}' yet: `--target {BUNDLED}` is the bundled broker",
-            args.target
+            "there is no target '{}' yet: `--target {}` is the bundled broker",
+            args.target,
+            bundled::NAME
         );
+    }
+    for (key, value) in &args.set {
+        Config::default().set(key, value, "--set")?;
     }
     let names = match args.scenarios.as_slice() {
         [] => scenario::embedded_names(),

@@ -137,7 +137,7 @@ fn check_targets(targets: &[String]) -> anyhow::Result<()> {
 }
 
 /// The command line; of the program itself the name alone, as a run folder is published and paths are private.
-fn command() -> Vec<String> {
+pub fn command() -> Vec<String> {
     let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
     std::iter::once("assay".to_owned()).chain(arguments).collect()
 }

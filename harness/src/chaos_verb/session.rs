@@ -14,6 +14,7 @@ use super::progress::{Bar, scheduled};
 use crate::measure::machine;
 use crate::output::{self, wrapped};
 use crate::run_folder;
+use crate::run_verb::command;
 
 /// The findings, in the run folder.
 pub const FINDINGS_FILE: &str = "findings.json";
@@ -37,7 +38,7 @@ pub struct Order {
 /// How it ended.
 pub enum End {
     /// Judged; findings are in the folder.
-    Judged(Findings),
+    Judged(Box<Findings>),
     /// It could not be judged: inconclusive.
     Unjudged,
     /// By Ctrl-C.
@@ -137,7 +138,7 @@ pub fn judge(folder: &Path) -> anyhow::Result<End> {
         let path = folder.join(name);
         std::fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
     }
-    Ok(End::Judged(findings))
+    Ok(End::Judged(Box::new(findings)))
 }
 
 /// Whether the planted bug was found, and under its right name.
@@ -155,7 +156,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: order.scenario.name.clone(),
         scenario_digest: order.scenario.digest.clone(),
-        command: std::env::args().collect(),
+        command: command(),
         started_utc: run_folder::now_utc(),
         seed: order.schedule.seed,
         faults: order.schedule.faults(),

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use broker_under_test::ControlClient;
 use broker_under_test::control::Info;
+use results::schema::TargetReceipt;
 
 use crate::process::{self, Cpus, Process};
 
+/// What `--target` calls it.
+pub const NAME: &str = "bundled";
 /// How long a broker may take from its start to its control socket; recovery of a large log is in it.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a graceful stop may take.
@@ -97,6 +100,22 @@ impl BundledBroker {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.info.port))
+    }
+
+    /// What runs, for a manifest. Settings that say where it runs, and those in `without`, are left out.
+    pub fn receipt(&self, without: &[&str]) -> TargetReceipt {
+        let stable = |settings: &BTreeMap<String, String>| {
+            let is_kept = |key: &str| !matches!(key, "listeners" | "log.dirs") && !without.contains(&key);
+            let kept = settings.iter().filter(|(key, _)| is_kept(key));
+            kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        TargetReceipt {
+            name: NAME.to_owned(),
+            version: self.info.version.clone(),
+            effective_config: stable(&self.info.settings),
+            differs_from_default: stable(&self.info.differs),
+            durability_class: "page cache (no flush before the acknowledgement), acks=all, 1 replica".to_owned(),
+        }
     }
 
     /// Stops gracefully.

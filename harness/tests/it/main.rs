@@ -1,0 +1,5 @@
+//! What needs the binary: every command as a person starts it.
+
+// Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
+#[cfg(test)]
+mod chaos;
