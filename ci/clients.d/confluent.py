@@ -1,0 +1,75 @@
+"""librdkafka by confluent-kafka, as ci/clients calls it.
+
+    confluent.py create  BOOTSTRAP TOPIC PARTITIONS
+    confluent.py produce BOOTSTRAP TOPIC CODEC < lines
+    confluent.py consume BOOTSTRAP TOPIC > partition<TAB>value per record
+"""
+
+import sys
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+PATIENCE_S = 60
+
+
+def create(bootstrap, topic, partitions):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, int(partitions))])[topic].result(PATIENCE_S)
+
+
+def produce(bootstrap, topic, codec):
+    failures = []
+
+    def delivered(error, _message):
+        if error is not None:
+            failures.append(error)
+
+    settings = {"bootstrap.servers": bootstrap, "compression.type": codec, "enable.idempotence": True}
+    producer = Producer(settings)
+    for line in sys.stdin.buffer:
+        value = line.rstrip(b"\n")
+        while True:
+            try:
+                producer.produce(topic, value, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(1)
+        producer.poll(0)
+    waiting = producer.flush(PATIENCE_S)
+    if waiting or failures:
+        sys.exit(f"{waiting} records wait, {len(failures)} failed: {failures[:1]}")
+
+
+def consume(bootstrap, topic):
+    # The client insists on a group.id; no group is used, as partitions are assigned and nothing is committed. It looks
+    # for the group's coordinator all the same, and the broker, which has no groups, says so once.
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "not-used",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
+    consumer = Consumer(settings)
+    partitions = sorted(consumer.list_topics(topic, PATIENCE_S).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+    open_partitions = set(partitions)
+    out = sys.stdout.buffer
+    while open_partitions:
+        message = consumer.poll(PATIENCE_S)
+        if message is None:
+            sys.exit(f"nothing for {PATIENCE_S} s, partitions {open_partitions} have not ended")
+        error = message.error()
+        if error is None:
+            out.write(b"%d\t%s\n" % (message.partition(), message.value()))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            open_partitions.discard(message.partition())
+        elif error.code() != KafkaError.UNSUPPORTED_VERSION or "FindCoordinator" not in error.str():
+            raise KafkaException(error)
+    out.flush()
+    consumer.close()
+
+
+if __name__ == "__main__":
+    {"create": create, "produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:])
