@@ -11,19 +11,23 @@ use crate::findings::{Anomaly, Example, FaultFound, Findings, Relation, Window};
 
 pub(super) fn fill_in(findings: &mut Findings, files: &[PathBuf]) -> Result<(), CheckError> {
     let faults = std::mem::take(&mut findings.faults);
-    let mut examples: Vec<&mut Example> = anomalies(findings)
+    let mut examples: Vec<(Known, &mut Example)> = anomalies(findings)
         .into_iter()
         .flat_map(|one| &mut one.examples)
+        .map(|example| (Known::of(example), example))
         .collect();
     if !examples.is_empty() {
         stream(files, |stamped| {
-            for example in &mut examples {
-                look(example, stamped.at_ns, stamped.event);
+            for (known, example) in &mut examples {
+                match known {
+                    Known::Identity => look_by_identity(example, stamped.at_ns, stamped.event),
+                    Known::Offset => look_by_offset(example, stamped.at_ns, stamped.event),
+                }
             }
             Ok(())
         })?;
     }
-    for example in examples {
+    for (_, example) in examples {
         let at_ns = example.acknowledged_ns.or(example.sent_ns);
         example.window = at_ns.and_then(|at_ns| window(at_ns, &faults));
     }
@@ -43,36 +47,57 @@ fn anomalies(findings: &mut Findings) -> [&mut Anomaly; 7] {
     ]
 }
 
-fn look(example: &mut Example, at_ns: u64, event: Event) {
-    let holds = |run: Run, sequence: u64| (run.base_sequence..run.end_sequence()).contains(&sequence);
-    let is_of = |run: Run, example: &Example| {
+/// What an example is looked up by.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Identity,
+    /// Its payload could not be read.
+    Offset,
+}
+
+impl Known {
+    fn of(example: &Example) -> Self {
+        match example.sequence {
+            Some(_) => Known::Identity,
+            None => Known::Offset,
+        }
+    }
+}
+
+fn look_by_identity(example: &mut Example, at_ns: u64, event: Event) {
+    let Some(sequence) = example.sequence else { return };
+    let is_of = |run: Run| {
         run.partition == example.partition
             && example.producer == Some(run.producer)
-            && example.sequence.is_some_and(|sequence| holds(run, sequence))
+            && (run.base_sequence..run.end_sequence()).contains(&sequence)
     };
     match event {
-        Event::Sent(run) | Event::SentDamaged(run) if example.sent_ns.is_none() && is_of(run, example) => {
+        Event::Sent(run) | Event::SentDamaged(run) if example.sent_ns.is_none() && is_of(run) => {
             example.sent_ns = Some(at_ns);
         }
-        Event::Acknowledged { run, base_offset } if example.acknowledged_ns.is_none() => {
-            let offsets = base_offset..base_offset.saturating_add(i64::from(run.count));
-            if is_of(run, example) {
-                example.acknowledged_ns = Some(at_ns);
-                // A lost record has no offset in the log; the acknowledgement promised one.
-                let into = example.sequence.unwrap_or(run.base_sequence) - run.base_sequence;
-                let promised = (base_offset >= 0).then(|| base_offset.saturating_add_unsigned(into));
-                example.offset = example.offset.or(promised);
-            } else if let (None, true, Some(offset)) =
-                (example.sequence, run.partition == example.partition, example.offset)
-                && offsets.contains(&offset)
-            {
-                // A record without a readable identity is the one that was promised this offset.
-                example.acknowledged_ns = Some(at_ns);
-                example.producer = Some(run.producer);
-                example.sequence = Some(run.base_sequence + offset.abs_diff(base_offset));
-            }
+        Event::Acknowledged { run, base_offset } if example.acknowledged_ns.is_none() && is_of(run) => {
+            example.acknowledged_ns = Some(at_ns);
+            // A lost record has no offset in the log; the acknowledgement promised one.
+            let into = sequence - run.base_sequence;
+            let promised = (base_offset >= 0).then(|| base_offset.saturating_add_unsigned(into));
+            example.offset = example.offset.or(promised);
         }
         _ => {}
+    }
+}
+
+/// A record without a readable identity is the one that was promised this offset last: a broker that cuts its log off gives
+/// offsets again.
+fn look_by_offset(example: &mut Example, at_ns: u64, event: Event) {
+    let (Event::Acknowledged { run, base_offset }, Some(offset)) = (event, example.offset) else {
+        return;
+    };
+    let is_promised = (base_offset..base_offset.saturating_add(i64::from(run.count))).contains(&offset);
+    let is_later = example.acknowledged_ns.is_none_or(|earlier_ns| earlier_ns < at_ns);
+    if run.partition == example.partition && is_promised && is_later {
+        example.acknowledged_ns = Some(at_ns);
+        example.producer = Some(run.producer);
+        example.sequence = Some(run.base_sequence + offset.abs_diff(base_offset));
     }
 }
 
