@@ -3,3 +3,9 @@
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod support;
