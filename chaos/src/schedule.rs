@@ -104,13 +104,6 @@ impl Schedule {
     pub fn waits(&self) -> Duration {
         self.actions.iter().map(TimedAction::after).sum()
     }
-
-    /// Sum of the waits until `fault` is injected.
-    pub fn waits_until(&self, fault: u32) -> Duration {
-        let later = |timed: &&TimedAction| timed.fault < fault || matches!(timed.action, Action::Kill { .. });
-        let earlier = self.actions.iter().take_while(|timed| timed.fault <= fault);
-        earlier.filter(later).map(TimedAction::after).sum()
-    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! How far a chaos run is: a bar with the time left on a terminal, and nothing otherwise.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use chaos::run::Progress;
 use chaos::{Scenario, Schedule};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// The bar; its length is the scheduled time in milliseconds.
+/// The bar; its length is the foreseen time of the run in milliseconds.
 pub struct Bar<'a> {
     bar: ProgressBar,
     scenario: &'a Scenario,
     schedule: &'a Schedule,
+    /// Restarts so far, and the time that they took together.
+    restarts: u32,
+    restarting: Duration,
 }
 
 /// Time that a run takes at least: the load without faults, and the waits of its schedule.
@@ -24,41 +28,50 @@ impl<'a> Bar<'a> {
     pub fn start(scenario: &'a Scenario, schedule: &'a Schedule) -> Self {
         let length = millis(scheduled(scenario, schedule));
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:30} {eta} left  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(500));
+        // The schedule says how long a run takes, so nothing has to be guessed from the pace.
+        let left = |state: &ProgressState, out: &mut dyn Write| {
+            let whole = Duration::from_millis(state.len().unwrap_or(0));
+            let _ = write!(out, "{} s left", whole.saturating_sub(state.elapsed()).as_secs());
+        };
+        let style = ProgressStyle::with_template("{bar:30} {left}  {msg}");
+        bar.set_style(
+            style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .with_key("left", left),
+        );
+        bar.enable_steady_tick(Duration::from_millis(250));
         Self {
             bar,
             scenario,
             schedule,
+            restarts: 0,
+            restarting: Duration::ZERO,
         }
     }
 
     /// Shows what happened.
-    pub fn tell(&self, progress: Progress) {
-        let warm_up = Duration::from_millis(self.scenario.workload.warm_up_ms);
+    pub fn tell(&mut self, progress: Progress) {
         let of = self.schedule.faults();
-        let (at, message) = match progress {
-            Progress::WarmingUp => (Duration::ZERO, "warming up".to_owned()),
+        let message = match progress {
+            Progress::WarmingUp => "warming up".to_owned(),
             Progress::FaultInjected {
-                fault,
-                of,
-                acknowledged,
-            } => (
-                warm_up + self.schedule.waits_until(fault),
-                format!("fault {fault} of {of}, {acknowledged} records acknowledged"),
-            ),
-            Progress::Healed { fault, took } => (
-                warm_up + self.schedule.waits_until(fault),
-                format!("fault {fault} of {of}, working again after {} ms", took.as_millis()),
-            ),
-            Progress::Settling => (warm_up + self.schedule.waits(), "settling".to_owned()),
-            Progress::Reading { acknowledged } => (
-                scheduled(self.scenario, self.schedule),
-                format!("reading the log back, {acknowledged} records were acknowledged"),
-            ),
+                fault, acknowledged, ..
+            } => format!("fault {fault} of {of}, {acknowledged} records acknowledged"),
+            Progress::Healed { fault, took } => {
+                self.restarts += 1;
+                self.restarting += took;
+                format!("fault {fault} of {of}, working again after {} ms", took.as_millis())
+            }
+            Progress::Settling => "settling".to_owned(),
+            Progress::Reading { acknowledged } => {
+                format!("reading the log back, {acknowledged} records were acknowledged")
+            }
         };
-        self.bar.set_position(millis(at));
+        // Restarts come on top of the schedule: those to come are foreseen from those that were.
+        let restarts = self.restarting * of / self.restarts.max(1);
+        self.bar
+            .set_length(millis(scheduled(self.scenario, self.schedule) + restarts));
+        self.bar.set_position(millis(self.bar.elapsed()));
         self.bar.set_message(message);
     }
 }

@@ -78,7 +78,7 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
     manifest.targets.extend(cluster.receipt());
     manifest.write(&folder)?;
 
-    let bar = Bar::start(scenario, schedule);
+    let mut bar = Bar::start(scenario, schedule);
     let carried_out = chaos::run::execute(scenario, schedule, &mut cluster, &folder, interrupt, &mut |progress| {
         bar.tell(progress);
     });
