@@ -47,8 +47,11 @@ fn start(dir: &Path, path: FetchPath) -> Server {
     start_in(dir, &settings.map(|(name, value)| (name.to_owned(), value))).unwrap()
 }
 
+/// Version, limits and partitions of one fetch.
+type Fetch = (i16, FetchLimits, Vec<Ask>);
+
 /// Seeded fetches: every version, sizes from nothing to everything, one to five partitions in any order.
-fn fetches() -> Vec<(i16, FetchLimits, Vec<Ask>)> {
+fn fetches() -> Vec<Fetch> {
     let mut random = Random(42);
     let mut out = Vec::new();
     for round in 0..300 {
@@ -83,8 +86,11 @@ fn fetches() -> Vec<(i16, FetchLimits, Vec<Ask>)> {
 
 /// Where each batch stands: by topic and partition, first and last offset, segment and byte position.
 struct Files {
-    segments: BTreeMap<(&'static str, i32), Vec<(i64, Vec<u8>)>>,
+    segments: BTreeMap<(&'static str, i32), Vec<Segment>>,
 }
+
+/// Base offset and bytes.
+type Segment = (i64, Vec<u8>);
 
 impl Files {
     fn read(dir: &Path) -> Self {

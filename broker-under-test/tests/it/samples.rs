@@ -326,3 +326,17 @@ fn describe_configs(v: i16) -> DescribeConfigsRequest {
         request.with_include_documentation(true)
     }
 }
+
+/// The seeds of the fuzz target: for each API the first and the last version, and the first flexible one.
+pub fn seeds() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let wanted = |key: ApiKey, version: i16| {
+        let row = key.versions();
+        version == row.served_min || version == row.max || version == row.flexible_from
+    };
+    all()
+        .filter(move |(key, version)| wanted(*key, *version))
+        .map(|(key, version)| {
+            let name = format!("{key:?}-v{version}").to_lowercase();
+            (name, frame(key, version, 1)[4..].to_vec())
+        })
+}

@@ -110,3 +110,20 @@ fn acks_0_is_silent_and_its_error_closes() {
     let stored = broker.client().list_offset(TOPIC, 0, -1);
     assert_eq!(stored, (0, 20, -1), "two records in each of ten versions");
 }
+
+/// The requests that are answered here are where fuzzing begins. `ASSAY_WRITE_SEEDS=1` writes them.
+#[test]
+fn the_samples_are_the_seeds_of_the_fuzz_target() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka-wire/fuzz/corpus/request");
+    for (name, frame) in samples::seeds() {
+        let path = folder.join(&name);
+        if std::env::var_os("ASSAY_WRITE_SEEDS").is_some() {
+            std::fs::write(&path, &frame).unwrap();
+        }
+        let found = std::fs::read(&path).unwrap_or_default();
+        assert!(
+            found == frame,
+            "{name} is stale: run this test with ASSAY_WRITE_SEEDS=1"
+        );
+    }
+}
