@@ -169,7 +169,7 @@ fn count_sentence(context: &Context<'_>, metric: &str) -> Option<String> {
     };
     let said: Vec<String> = expected
         .iter()
-        .map(|(level, count)| format!("{} for {level}", figures::three_digits(*count)))
+        .map(|(level, count)| format!("{} for {level}", figures::short(*count)))
         .collect();
     let mut found: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     for arm in context
@@ -187,7 +187,7 @@ fn count_sentence(context: &Context<'_>, metric: &str) -> Option<String> {
     let found: Vec<String> = found
         .into_iter()
         .map(|(level, (low, high))| {
-            let (low, high) = (figures::three_digits(low), figures::three_digits(high));
+            let (low, high) = (figures::short(low), figures::short(high));
             if low == high {
                 format!("{low} for {level}")
             } else {
