@@ -1,0 +1,155 @@
+//! Micro-benchmarks of what every request pays for: `cargo bench -p broker-under-test`, or with a name behind it.
+//!
+//! They answer "did this get slower", on one machine, before and after a change. They say nothing of a broker under load.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker_under_test::log::{Limits, OpenMode, PartitionLog};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kafka_wire::fetch::{self, FetchRequest};
+use kafka_wire::produce::{self, ProduceRequest};
+use kafka_wire::{BatchBuilder, BatchHeader, Cursor, FrameBuffer, RequestHeader, crc};
+
+const BATCH_BYTES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
+/// Bytes appended to one log before it is thrown away, so that a run does not fill the disk.
+const LOG_BYTES_MAX: usize = 256 << 20;
+
+/// A batch of nearly `bytes` bytes, in records of 100.
+fn batch(bytes: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(1_700_000_000_000);
+    let value = [b'x'; 100];
+    while builder.total_bytes() + builder.record_bytes(1_700_000_000_000, None, value.len()) <= bytes {
+        builder.push(1_700_000_000_000, None, &value);
+    }
+    builder.finish().to_vec()
+}
+
+fn frames(c: &mut Criterion) {
+    let mut group = c.benchmark_group("frame");
+    let mut request = Vec::new();
+    fetch::encode_request(&mut request, 1, "orders", 0, 123_456, 1 << 20, 500);
+    let mut buffer = FrameBuffer::new(1 << 20);
+    group.throughput(Throughput::Bytes(request.len() as u64));
+    group.bench_function("fetch request from the buffer to its fields", |b| {
+        b.iter(|| {
+            buffer.space()[..request.len()].copy_from_slice(&request);
+            buffer.advance(request.len());
+            let frame = buffer.frame().expect("a good frame").expect("a whole frame");
+            let mut cursor = Cursor::new(frame);
+            let header = RequestHeader::parse(&mut cursor).expect("a good header");
+            let request = FetchRequest::decode(&mut cursor, header.api_version).expect("a good body");
+            black_box(request);
+            buffer.consume_frame();
+        });
+    });
+    let mut request = Vec::new();
+    produce::encode_request(&mut request, 1, "orders", 0, -1, &batch(16 << 10));
+    group.throughput(Throughput::Bytes(request.len() as u64));
+    group.bench_function("produce request of 16 KiB in place", |b| {
+        b.iter(|| {
+            let mut cursor = Cursor::new(&request[4..]);
+            let header = RequestHeader::parse(&mut cursor).expect("a good header");
+            black_box(ProduceRequest::decode(&mut cursor, header.api_version).expect("a good body"));
+        });
+    });
+    group.finish();
+}
+
+fn batches(c: &mut Criterion) {
+    let mut group = c.benchmark_group("batch");
+    let small = batch(BATCH_BYTES[0]);
+    group.bench_function("header", |b| b.iter(|| BatchHeader::parse(black_box(&small))));
+    for bytes in BATCH_BYTES {
+        let batch = batch(bytes);
+        group.throughput(Throughput::Bytes(batch.len() as u64));
+        group.bench_with_input(BenchmarkId::new("checks with CRC", bytes), &batch, |b, batch| {
+            b.iter(|| BatchHeader::checked_from_client(black_box(batch)));
+        });
+        group.bench_with_input(BenchmarkId::new("CRC-32C", bytes), &batch, |b, batch| {
+            b.iter(|| crc::crc32c(black_box(batch)));
+        });
+    }
+    group.finish();
+}
+
+fn open(dir: &std::path::Path, index_interval_bytes: usize) -> PartitionLog {
+    let limits = Limits {
+        segment_bytes: 1 << 30,
+        index_interval_bytes,
+    };
+    let mode = OpenMode {
+        clean: true,
+        recovery_point: 0,
+        start_offset: 0,
+    };
+    PartitionLog::open(dir, limits, mode, Arc::default()).expect("a temporary folder can be written")
+}
+
+fn lookups(c: &mut Criterion) {
+    let mut group = c.benchmark_group("index look-up");
+    let batch = batch(1 << 10);
+    let header = BatchHeader::checked(&batch).expect("a good batch");
+    // Every batch has an entry, or every sixteenth: then headers are read from the nearest one on.
+    for (name, index_interval_bytes) in [("of an entry", 0), ("and a scan of 16 KiB", 16 << 10)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = open(folder.path(), index_interval_bytes);
+        for _ in 0..20_000 {
+            log.append(&header, &batch).expect("room on the disk");
+        }
+        let end = log.end_offset();
+        let mut offset = 0;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                // A stride that visits every batch in no order that a cache could guess.
+                offset = (offset + i64::from(header.records_count) * 7919) % end;
+                black_box(log.read(offset, 1 << 20, true).expect("an offset of the log"));
+            });
+        });
+    }
+    group.finish();
+}
+
+fn appends(c: &mut Criterion) {
+    let mut group = c.benchmark_group("append");
+    for bytes in BATCH_BYTES {
+        let batch = batch(bytes);
+        let header = BatchHeader::checked(&batch).expect("a good batch");
+        group.throughput(Throughput::Bytes(batch.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(bytes), &batch, |b, batch| {
+            b.iter_custom(|iterations| {
+                let mut left = iterations;
+                let mut time = Duration::ZERO;
+                while left > 0 {
+                    let folder = tempfile::tempdir().expect("a temporary folder");
+                    let log = open(folder.path(), 4096);
+                    let now = left.min((LOG_BYTES_MAX / batch.len()) as u64);
+                    let start = Instant::now();
+                    for _ in 0..now {
+                        black_box(log.append(&header, batch).expect("room on the disk"));
+                    }
+                    time += start.elapsed();
+                    left -= now;
+                }
+                time
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Quick by default; `-- --measurement-time 10` is for a closer look.
+fn quick() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+}
+
+criterion_group! {
+    name = broker;
+    config = quick();
+    targets = frames, batches, lookups, appends
+}
+criterion_main!(broker);
