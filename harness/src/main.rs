@@ -18,6 +18,7 @@ mod progress;
 mod report_verb;
 mod run_folder;
 mod run_verb;
+mod scratch;
 mod target;
 mod worker_verb;
 
@@ -71,6 +72,15 @@ fn main() -> ExitCode {
 }
 
 fn assay() -> ExitCode {
+    // Places in files are told in one piece, so that they can be copied.
+    let handler = || {
+        miette::MietteHandlerOpts::new()
+            .width(output::text_width())
+            .break_words(false)
+            .build()
+    };
+    // It fails when there is a hook already, and there is none.
+    let _ = miette::set_hook(Box::new(move |_| Box::new(handler())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -19,7 +19,7 @@ impl Progress {
     /// Starts with nothing done of `trials` trials in `blocks` blocks.
     pub fn start(trials: usize, blocks: u32) -> Self {
         let bar = ProgressBar::with_draw_target(Some(trials as u64), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials, {eta} left  {msg}");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials, {eta} left  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(500));
         bar.set_message("pre-loading");

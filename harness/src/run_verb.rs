@@ -21,6 +21,7 @@ use crate::measure::machine;
 use crate::measure::trial::{Bench, TARGET};
 use crate::process::Cpus;
 use crate::progress::Progress;
+use crate::scratch::{self, Scratch};
 use crate::target::bundled::BrokerSpec;
 use crate::{EXIT_ERROR, EXIT_INTERRUPTED, card, report_verb, run_folder};
 
@@ -202,15 +203,6 @@ fn check_required(required: &[String], definitions: &[Definition]) -> anyhow::Re
     Ok(())
 }
 
-/// Removes scratch data whatever happens.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
     let began = Instant::now();
     let seed = args.seed.unwrap_or_else(seed_from_clock);
@@ -229,8 +221,10 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
         .collect();
 
     let dir = run_folder::create(&args.out, &definition.name)?;
-    let scratch = Scratch(dir.join("scratch"));
-    std::fs::create_dir(&scratch.0)?;
+    for abandoned in scratch::remove_abandoned(&args.out) {
+        errln!("removed {}, which a killed run left", abandoned.display());
+    }
+    let scratch = Scratch::create(&dir)?;
     let mut manifest = Manifest {
         schema_version: SCHEMA_VERSION,
         name: definition.name.clone(),
@@ -273,7 +267,7 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
             dir.display()
         ),
     };
-    let bench = match prepare(&definition, &profile, &scratch.0, cpus, payload, seed) {
+    let bench = match prepare(&definition, &profile, &scratch.path, cpus, payload, seed) {
         Err(error) if error.is::<Interrupted>() => {
             progress.end();
             errln!("interrupted: {}", kept(0));

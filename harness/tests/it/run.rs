@@ -326,6 +326,48 @@ fn a_killed_harness_takes_its_children_along() {
     kill(pid, Signal::SIGKILL).unwrap();
     assert_eq!(Ended::of(&arguments, child).code, None);
     place.assert_nothing_left();
+    // What nobody could remove then, the next run removes.
+    let scratch = place.run_folder().join("scratch");
+    assert!(scratch.is_dir());
+    place
+        .tiny(&[])
+        .code(0)
+        .complains(&["removed ", "which a killed run left"]);
+    assert!(!scratch.exists());
+}
+
+#[test]
+fn an_arm_that_was_never_measured_is_an_error_and_the_others_are_kept() {
+    // A file system in memory keeps its pages, so that no cell can be cold.
+    let shm = Path::new("/dev/shm");
+    let in_memory =
+        nix::sys::statfs::statfs(shm).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
+    let Some(out) = in_memory.then(|| tempfile::tempdir_in(shm).ok()).flatten() else {
+        eprintln!("skipped: /dev/shm is no file system in memory");
+        return;
+    };
+    let place = Place::new();
+    let ended = place
+        .tiny(&["--profile", "full", "--out", out.path().to_str().unwrap()])
+        .code(3);
+    ended.complains(&[
+        "stay in the page cache after it was dropped: use a folder on a disk file system",
+        "these arms failed, they were not measured: read-write/64KiB/discard/cold, sendfile/64KiB/discard/cold",
+    ]);
+    let folder = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path();
+    let run = Run::open(&folder).unwrap();
+    let (failed, measured): (Vec<_>, Vec<_>) = run.plan.iter().partition(|trial| trial.factors["cache"] == "cold");
+    let figures = figures(&run);
+    assert!(
+        failed
+            .iter()
+            .all(|trial| figures.contains_key(&(trial.trial, "failed")))
+    );
+    assert!(
+        measured
+            .iter()
+            .all(|trial| figures.contains_key(&(trial.trial, "throughput")))
+    );
 }
 
 #[test]

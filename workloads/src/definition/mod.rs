@@ -285,7 +285,7 @@ impl Definition {
                 text,
                 error.span().unwrap_or(0..0),
                 error.message().to_owned(),
-                "`assay show zero-copy` prints a definition with every key that there is".to_owned(),
+                "`assay show zero-copy --toml` prints a definition with every key that there is".to_owned(),
             )
         })?;
         check::check(path, text, file)

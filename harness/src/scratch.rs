@@ -1,0 +1,91 @@
+//! The data under test: a folder beside the run's files that is gone when the run ends, and that the next run removes when a
+//! SIGKILL left it.
+//!
+//! Whose it is, is told by a lock on a file in it, which the kernel takes back from a process that died in whatever way.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+
+/// Name of the folder in a run folder.
+const NAME: &str = "scratch";
+/// Its lock file.
+const LOCK: &str = ".lock";
+
+/// A scratch folder; removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The folder.
+    pub path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Scratch {
+    /// Makes it in a run folder.
+    ///
+    /// # Errors
+    /// What the file system says, with the path.
+    pub fn create(run: &Path) -> anyhow::Result<Self> {
+        let path = run.join(NAME);
+        // It gets its name when it is locked already: nobody must find it without an owner.
+        let unnamed = run.join(format!(".{NAME}"));
+        std::fs::create_dir(&unnamed).with_context(|| format!("can't create {}", unnamed.display()))?;
+        let lock = File::create(unnamed.join(LOCK))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| io::Error::from(error))
+            .with_context(|| format!("can't lock {}", unnamed.display()))?;
+        std::fs::rename(&unnamed, &path).with_context(|| format!("can't create {}", path.display()))?;
+        Ok(Scratch { path, _lock: lock })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on it any more; the next run tries again.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the scratch folders in `out` whose runs are dead, and answers what it removed. What can't be looked at stays.
+pub fn remove_abandoned(out: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(out).into_iter().flatten().filter_map(Result::ok);
+    let folders = entries.map(|entry| entry.path().join(NAME));
+    folders.filter(|folder| remove_if_abandoned(folder).is_some()).collect()
+}
+
+fn remove_if_abandoned(folder: &Path) -> Option<()> {
+    let lock = File::open(folder.join(LOCK)).ok()?;
+    let _ours_now = Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok()?;
+    std::fs::remove_dir_all(folder).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_without_an_owner_are_removed() {
+        let out = tempfile::tempdir().unwrap();
+        let run = |name: &str| {
+            let run = out.path().join(name);
+            std::fs::create_dir(&run).unwrap();
+            run
+        };
+        let live = Scratch::create(&run("live")).unwrap();
+        let dead = run("dead").join(NAME);
+        std::fs::create_dir(&dead).unwrap();
+        File::create(dead.join(LOCK)).unwrap();
+        let foreign = run("foreign").join(NAME);
+        std::fs::create_dir(&foreign).unwrap();
+
+        assert_eq!(remove_abandoned(out.path()), [dead.as_path()]);
+        assert!(live.path.is_dir() && foreign.is_dir() && !dead.exists());
+        let path = live.path.clone();
+        drop(live);
+        assert!(!path.exists());
+        assert_eq!(remove_abandoned(&out.path().join("nowhere")), [] as [PathBuf; 0]);
+    }
+}
