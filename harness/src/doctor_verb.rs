@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::measure::{dataset, machine};
+use crate::output;
 use crate::process::Cpus;
 use crate::run_folder;
 
@@ -35,7 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     );
     outln!("runs go to {} on {}", here.display(), receipt.filesystem);
     for note in &receipt.notes {
-        outln!("note: {note}");
+        outln!("note: {}", output::wrapped(note, 6, output::text_width()));
     }
     let cold = cold_works(folder);
     let mut required_missing = false;

@@ -19,8 +19,7 @@ impl Progress {
     /// Starts with nothing done of `trials` trials in `blocks` blocks.
     pub fn start(trials: usize, blocks: u32) -> Self {
         let bar = ProgressBar::with_draw_target(Some(trials as u64), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials, {eta} left  {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(style("{bar:30} {pos}/{len} trials  {wide_msg}"));
         bar.enable_steady_tick(Duration::from_millis(500));
         bar.set_message("pre-loading");
         if bar.is_hidden() {
@@ -40,6 +39,8 @@ impl Progress {
         let first = *self.first_trial.get_or_insert_with(|| {
             // Pre-loading is no trial: the time left is foreseen from the trials alone.
             self.bar.reset_eta();
+            self.bar
+                .set_style(style("{bar:30} {pos}/{len} trials, {eta} left  {wide_msg}"));
             Instant::now()
         });
         self.bar.set_message(trial.arm.clone());
@@ -74,4 +75,8 @@ impl Progress {
     pub fn end(self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
