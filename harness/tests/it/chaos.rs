@@ -254,6 +254,24 @@ fn planted_bugs_are_found_and_blamed() {
 }
 
 #[test]
+fn a_run_that_misses_its_baseline_is_inconclusive() {
+    let place = Place::new();
+    let path = place.short(1);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("at_least = 50 "));
+    fs::write(&path, text.replace("at_least = 50 ", "at_least = 1000000000 ")).unwrap();
+    let ended = place.run(&["run", &path]).expect(2);
+    assert!(
+        ended
+            .stdout
+            .contains("short: INCONCLUSIVE (unknown: steady_acknowledged)"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(outcome(&place.folder(), "lost"), "holds");
+}
+
+#[test]
 fn mistakes_are_told_on_stderr_and_start_nothing() {
     let place = Place::new();
     let good = fs::read_to_string(place.short(1)).unwrap();
