@@ -2,6 +2,8 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod concurrent;
+#[cfg(test)]
 mod fetch;
 #[cfg(test)]
 mod fetch_paths;
