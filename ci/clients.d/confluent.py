@@ -25,7 +25,13 @@ def produce(bootstrap, topic, codec):
         if error is not None:
             failures.append(error)
 
-    settings = {"bootstrap.servers": bootstrap, "compression.type": codec, "enable.idempotence": True}
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "compression.type": codec,
+        "enable.idempotence": True,
+        # Records go to any partition and not to the one of the moment: all partitions get some, however fast this is.
+        "sticky.partitioning.linger.ms": 0,
+    }
     producer = Producer(settings)
     for line in sys.stdin.buffer:
         value = line.rstrip(b"\n")
