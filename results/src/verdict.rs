@@ -108,8 +108,9 @@ impl Judgement {
 }
 
 /// Judges the cells of one claim together. Each piece of evidence is the sample of log ratios, turned so that above
-/// zero is better; `None` is a cell with too few blocks. `spread` is the A/A spread as a log ratio, 0 when unknown.
-pub fn judge(criterion: Criterion, evidence: &[Option<Sample>], spread: f64) -> Vec<Judgement> {
+/// zero is better; `None` is a cell with too few blocks. `spread` gives the A/A spread that bears on the cell
+/// at an index as a log ratio, 0 when unknown.
+pub fn judge(criterion: Criterion, evidence: &[Option<Sample>], spread: impl Fn(usize) -> f64) -> Vec<Judgement> {
     let (upper, lower) = criterion.bounds();
     let present: Vec<&Sample> = evidence.iter().flatten().collect();
     let adjusted = |p: &dyn Fn(&Sample) -> f64| holm(&present.iter().map(|sample| p(sample)).collect::<Vec<_>>());
@@ -122,7 +123,8 @@ pub fn judge(criterion: Criterion, evidence: &[Option<Sample>], spread: f64) -> 
     let mut index = 0;
     evidence
         .iter()
-        .map(|sample| {
+        .enumerate()
+        .map(|(cell, sample)| {
             let Some(sample) = sample else {
                 return Judgement::plain(Verdict::Inconclusive);
             };
@@ -135,7 +137,7 @@ pub fn judge(criterion: Criterion, evidence: &[Option<Sample>], spread: f64) -> 
             } else {
                 None
             };
-            let below_noise = called.is_some() && (sample.mean() - criterion.origin()).abs() < spread;
+            let below_noise = called.is_some() && (sample.mean() - criterion.origin()).abs() < spread(cell);
             let verdict = match called {
                 Some(verdict) if !below_noise => verdict,
                 _ if within <= ALPHA_EQUIVALENCE => Verdict::Equivalent,
@@ -194,7 +196,7 @@ mod tests {
     }
 
     fn verdicts(criterion: Criterion, evidence: &[Option<Sample>], spread: f64) -> Vec<Verdict> {
-        judge(criterion, evidence, spread)
+        judge(criterion, evidence, |_| spread)
             .into_iter()
             .map(|judgement| judgement.verdict)
             .collect()
@@ -232,7 +234,7 @@ mod tests {
         let faster = Criterion::Faster { margin: 0.05 };
         let cells = [around(1.2, 0.01)];
         assert_eq!(verdicts(faster, &cells, 0.1), [Verdict::Confirmed]);
-        let judged = judge(faster, &cells, 0.3);
+        let judged = judge(faster, &cells, |_| 0.3);
         assert_eq!(
             (judged[0].verdict, judged[0].below_noise),
             (Verdict::Inconclusive, true)
@@ -243,11 +245,11 @@ mod tests {
     fn many_cells_need_more_evidence_than_one() {
         let faster = Criterion::Faster { margin: 0.05 };
         let borderline = around(1.10, 0.05);
-        let alone = judge(faster, std::slice::from_ref(&borderline), 0.0);
+        let alone = judge(faster, std::slice::from_ref(&borderline), |_| 0.0);
         assert_eq!(alone[0].verdict, Verdict::Confirmed);
         let mut many = vec![around(1.0, 0.5); 30];
         many.push(borderline);
-        let judged = judge(faster, &many, 0.0);
+        let judged = judge(faster, &many, |_| 0.0);
         assert_eq!(judged[30].verdict, Verdict::Inconclusive);
         assert!(judged[30].p_adjusted > alone[0].p_adjusted);
     }

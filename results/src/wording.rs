@@ -85,7 +85,7 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
                     ClaimCard::Faster { .. } | ClaimCard::Counts { .. } => "the effect",
                 };
                 let spread = figures::per_cent(context.spread.exp_m1());
-                format!("{effect} is smaller than what two equal arms may differ by ({spread})")
+                format!("{effect} is smaller than what two equal arms may differ by (up to {spread})")
             } else {
                 "the interval is too wide, so more blocks are needed".to_owned()
             };

@@ -24,11 +24,18 @@ pub(super) fn judge_claims(
                     Criterion::Faster { margin: card.margin },
                     metric,
                     level,
-                    spread,
+                    controls,
                 ),
                 ClaimCard::AtLeast {
                     metric, level, ratio, ..
-                } => judge_ratio(card, cells, Criterion::AtLeast { ratio: *ratio }, metric, level, spread),
+                } => judge_ratio(
+                    card,
+                    cells,
+                    Criterion::AtLeast { ratio: *ratio },
+                    metric,
+                    level,
+                    controls,
+                ),
                 ClaimCard::Counts { metric, expected, .. } => cells
                     .iter()
                     .flat_map(|cell| cell.arms.iter().map(move |arm| (cell, arm)))
@@ -75,13 +82,13 @@ fn judge_ratio(
     criterion: Criterion,
     metric: &str,
     level: &str,
-    spread: f64,
+    controls: &[Control],
 ) -> Vec<CellFinding> {
     let both: Vec<&CellAnalysis> = cells
         .iter()
         .filter(|cell| cell.arm(level).is_some() && cell.arm(&card.baseline).is_some())
         .collect();
-    let judgements = judge_cells(card, criterion, metric, level, &both, spread);
+    let judgements = judge_cells(card, criterion, metric, level, &both, controls);
     both.iter()
         .zip(judgements)
         .map(|(cell, judgement)| CellFinding {

@@ -181,11 +181,7 @@ fn analyse_experiment(run: &Run, card: &ExperimentCard, target: String) -> Exper
     let controls = noise::controls(card, &collected);
     let invalid = noise::why_invalid(card, &controls);
     let mut cells = cells(card, &collected);
-    judge_levels(
-        card,
-        &mut cells,
-        noise::spread(&controls, &card.deciding_metric).unwrap_or(0.0),
-    );
+    judge_levels(card, &mut cells, &controls);
     let claims = claims::judge_claims(card, &cells, &controls, invalid.as_deref());
     let unsteady = noise::unsteady(run, card, &collected);
     let notes = noise::notes(run, card, &collected, &controls);
@@ -290,7 +286,7 @@ fn arm_analysis(
 }
 
 /// Judges every level against the baseline, each level's cells corrected together.
-fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], spread: f64) {
+fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], controls: &[Control]) {
     let mut levels: Vec<String> = cells
         .iter()
         .flat_map(|cell| &cell.arms)
@@ -307,7 +303,7 @@ fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], spread: f64) 
             .collect();
         let judgements = {
             let judged: Vec<&CellAnalysis> = members.iter().map(|(cell, _)| &cells[*cell]).collect();
-            judge_cells(card, criterion, &card.deciding_metric, &level, &judged, spread)
+            judge_cells(card, criterion, &card.deciding_metric, &level, &judged, controls)
         };
         for ((cell, arm), judgement) in members.into_iter().zip(judgements) {
             cells[cell].arms[arm].judgement = Some(judgement);
@@ -322,7 +318,7 @@ fn judge_cells(
     metric: &str,
     level: &str,
     cells: &[&CellAnalysis],
-    spread: f64,
+    controls: &[Control],
 ) -> Vec<Judgement> {
     let evidence: Vec<Option<Sample>> = cells
         .iter()
@@ -331,6 +327,7 @@ fn judge_cells(
             Some(oriented(card, metric, logs))
         })
         .collect();
+    let spread = |cell: usize| noise::spread_in(controls, metric, &cells[cell].cell);
     let mut judgements = judge(criterion, &evidence, spread);
     for (judgement, cell) in judgements.iter_mut().zip(cells) {
         let broken = [level, card.baseline.as_str()]

@@ -78,7 +78,7 @@ fn without_a_difference_hardly_anything_is_called_one() {
         for blocks in BLOCKS {
             let called = share(2, |random| {
                 let logs = experiment(random, blocks, 1.0, noise).logs;
-                let judged = judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], 0.0);
+                let judged = judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], |_| 0.0);
                 !matches!(judged[0].verdict, Verdict::Equivalent | Verdict::Inconclusive)
             });
             assert!(called <= 0.05, "{noise:?}, {blocks} blocks: called in {called}");
@@ -95,7 +95,7 @@ fn a_ratio_at_the_margin_is_rarely_confirmed_in_any_of_six_cells() {
             let evidence: Vec<Option<Sample>> = (0..6)
                 .map(|_| Some(experiment(random, blocks, 1.0 + MARGIN, Noise::Normal(0.05)).logs))
                 .collect();
-            let judged = judge(Criterion::Faster { margin: MARGIN }, &evidence, 0.0);
+            let judged = judge(Criterion::Faster { margin: MARGIN }, &evidence, |_| 0.0);
             judged.iter().any(|judgement| judgement.verdict == Verdict::Confirmed)
         });
         assert!(confirmed <= 0.033, "{blocks} blocks: confirmed in {confirmed}");
@@ -112,7 +112,7 @@ fn a_claimed_size_that_is_exactly_true_is_left_open() {
     for blocks in BLOCKS {
         let called = share(4, |random| {
             let logs = experiment(random, blocks, 1.6, Noise::Normal(0.05)).logs;
-            judge(Criterion::AtLeast { ratio: 1.6 }, &[Some(logs)], 0.0)[0].verdict != Verdict::Inconclusive
+            judge(Criterion::AtLeast { ratio: 1.6 }, &[Some(logs)], |_| 0.0)[0].verdict != Verdict::Inconclusive
         });
         assert!((0.037..=0.063).contains(&called), "{blocks} blocks: called in {called}");
     }
@@ -123,7 +123,7 @@ fn a_real_difference_is_found() {
     for blocks in BLOCKS {
         let found = share(5, |random| {
             let logs = experiment(random, blocks, 1.3, Noise::Normal(0.04)).logs;
-            judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], 0.0)[0].verdict == Verdict::Confirmed
+            judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], |_| 0.0)[0].verdict == Verdict::Confirmed
         });
         assert!(found >= 0.95, "{blocks} blocks: found in {found}");
     }
@@ -134,7 +134,7 @@ fn equal_arms_with_little_noise_are_equivalent() {
     for blocks in BLOCKS {
         let equivalent = share(6, |random| {
             let logs = experiment(random, blocks, 1.0, Noise::Normal(0.015)).logs;
-            judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], 0.0)[0].verdict == Verdict::Equivalent
+            judge(Criterion::Faster { margin: MARGIN }, &[Some(logs)], |_| 0.0)[0].verdict == Verdict::Equivalent
         });
         assert!(equivalent >= 0.90, "{blocks} blocks: equivalent in {equivalent}");
     }
