@@ -57,6 +57,8 @@ impl Worker {
     pub fn hear(&mut self, mut tick: impl FnMut()) -> anyhow::Result<WorkerEvent> {
         let deadline = Instant::now() + SILENCE_MAX;
         loop {
+            // Also before an event that is there already: short windows never wait for a tick.
+            interrupt::check()?;
             match self.events.recv_timeout(TICK) {
                 Ok(event) => match event? {
                     WorkerEvent::Error { message } => bail!("the client failed: {message}"),
@@ -71,7 +73,6 @@ impl Worker {
                     );
                 }
             }
-            interrupt::check()?;
             if Instant::now() > deadline {
                 bail!("the client process said nothing for {SILENCE_MAX:?}");
             }
