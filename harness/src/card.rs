@@ -1,6 +1,8 @@
 //! From a definition (what `workloads` knows) to the card in the manifest (what `results` needs).
 
-use results::schema::{Better, ClaimCard, ExperimentCard, FactorCard, Factors, MetricCard, PlannedTrial, TrialRole};
+use results::schema::{
+    Better, ClaimCard, DEFAULT_TARGET, ExperimentCard, FactorCard, Factors, MetricCard, PlannedTrial, TrialRole,
+};
 use workloads::definition::{self, Claim, Definition, Role};
 
 /// The card of an experiment that is run in `blocks` blocks.
@@ -20,9 +22,11 @@ pub fn card(definition: &Definition, blocks: u32) -> ExperimentCard {
             definition::Better::Lower => Better::Lower,
             definition::Better::Neither => Better::Neither,
         },
+        chart: false,
     };
     ExperimentCard {
         name: definition.name.clone(),
+        target: DEFAULT_TARGET.to_owned(),
         title: definition.title.clone(),
         claim: definition.claim.clone(),
         source: definition.source.clone(),
@@ -34,6 +38,7 @@ pub fn card(definition: &Definition, blocks: u32) -> ExperimentCard {
         treatment: definition.treatment.clone(),
         baseline: definition.baseline.clone(),
         focus: definition.focus.clone(),
+        also_differs: Vec::new(),
         margin: definition.margin,
         blocks,
         metrics: definition.metrics.iter().map(metric).collect(),
@@ -54,6 +59,7 @@ fn claim(claim: &Claim) -> ClaimCard {
             text,
             metric,
             level,
+            only: Factors::new(),
         },
         Claim::AtLeast {
             id,
@@ -67,6 +73,7 @@ fn claim(claim: &Claim) -> ClaimCard {
             metric,
             level,
             ratio,
+            only: Factors::new(),
         },
         Claim::Counts {
             id,
@@ -78,6 +85,7 @@ fn claim(claim: &Claim) -> ClaimCard {
             text,
             metric,
             expected,
+            only: Factors::new(),
         },
     }
 }
@@ -87,6 +95,7 @@ pub fn planned(trial: &workloads::plan::PlannedTrial) -> PlannedTrial {
     PlannedTrial {
         trial: trial.trial,
         experiment: trial.experiment.clone(),
+        target: DEFAULT_TARGET.to_owned(),
         block: trial.block,
         position: trial.position,
         arm: trial.arm.clone(),

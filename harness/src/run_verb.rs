@@ -237,6 +237,7 @@ fn measure(args: &Args, definition: &Definition) -> anyhow::Result<u8> {
         machine: machine::receipt(&dir),
         targets: Vec::new(),
         experiments: vec![card::card(&definition, profile.blocks)],
+        phases_summary: Vec::new(),
     };
     let cpus = Cpus::halves();
     manifest.machine.notes.push(match &cpus {
@@ -455,7 +456,7 @@ fn exit_code(analysis: &results::analysis::Analysis, required: &[String]) -> u8 
                         Verdict::Confirmed => 0,
                         Verdict::Inconclusive => 2,
                         Verdict::Invalid => EXIT_ERROR,
-                        Verdict::Refuted | Verdict::Equivalent | Verdict::Conditional => 1,
+                        Verdict::Refuted | Verdict::Equivalent | Verdict::Conditional | Verdict::Incomparable => 1,
                     },
                 );
             }

@@ -1,8 +1,8 @@
 //! Opens a run folder, from the files alone.
 //!
 //! A file that is wrong is an error that names the file, the line, the column and the remedy. A last line that was torn
-//! by a crash is no error: it is left out, and a note says so. Absent series, latencies and ledger are fine. Nothing is
-//! judged here.
+//! by a crash is no error: it is left out, and a note says so. Absent series, latencies, ledger, facts, phases and traces are
+//! fine. Nothing is judged here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use crate::schema::{
-    Factors, LedgerEntry, Manifest, Measurement, PlannedTrial, SCHEMA_VERSION, SeriesPoint, TrialRole, file,
+    Fact, FactVerdict, Factors, LedgerEntry, Manifest, Measurement, Phase, PhasePoint, PlannedTrial, SCHEMA_VERSION,
+    SeriesPoint, TraceCount, TrialRole, file,
 };
 
 /// Why a run folder could not be read.
@@ -76,6 +77,12 @@ pub struct Run {
     pub series: Vec<SeriesPoint>,
     /// `ledger.csv`; empty when absent.
     pub ledger: Vec<LedgerEntry>,
+    /// `facts.csv`, in file order; empty when absent.
+    pub facts: Vec<Fact>,
+    /// `phases.csv`, in file order; empty when absent.
+    pub phases: Vec<PhasePoint>,
+    /// `traces.csv`, in file order; empty when absent.
+    pub traces: Vec<TraceCount>,
     /// `latency.hlog`: the intervals of each tag merged into one histogram of nanoseconds.
     pub latencies: BTreeMap<String, Histogram<u64>>,
     /// What was odd about the files, in whole sentences.
@@ -97,14 +104,11 @@ impl Run {
         let trials_path = dir.join(file::TRIALS);
         let trials = TextFile::read(trials_path.clone())?.ok_or(RunError::Missing { path: trials_path })?;
         let trials = read_table(&trials, &mut notes, measurement)?;
-        let series = match TextFile::read(dir.join(file::SERIES))? {
-            Some(text) => read_table(&text, &mut notes, series_point)?,
-            None => Vec::new(),
-        };
-        let ledger = match TextFile::read(dir.join(file::LEDGER))? {
-            Some(text) => read_table(&text, &mut notes, ledger_entry)?,
-            None => Vec::new(),
-        };
+        let series = read_optional(dir.join(file::SERIES), &mut notes, series_point)?;
+        let ledger = read_optional(dir.join(file::LEDGER), &mut notes, ledger_entry)?;
+        let facts = read_optional(dir.join(file::FACTS), &mut notes, fact)?;
+        let phases = read_optional(dir.join(file::PHASES), &mut notes, phase_point)?;
+        let traces = read_optional(dir.join(file::TRACES), &mut notes, trace_count)?;
         let latencies = match TextFile::read(dir.join(file::LATENCY))? {
             Some(text) => read_latencies(&text, &mut notes)?,
             None => BTreeMap::new(),
@@ -116,6 +120,9 @@ impl Run {
             trials,
             series,
             ledger,
+            facts,
+            phases,
+            traces,
             latencies,
             notes,
         })
@@ -179,6 +186,18 @@ fn read_latencies(text: &TextFile, notes: &mut Vec<String>) -> Result<BTreeMap<S
     Ok(merged)
 }
 
+/// Reads a CSV table that not every run has.
+fn read_optional<T>(
+    path: PathBuf,
+    notes: &mut Vec<String>,
+    parse: fn(&Row<'_>) -> Result<T, RunError>,
+) -> Result<Vec<T>, RunError> {
+    match TextFile::read(path)? {
+        Some(text) => read_table(&text, notes, parse),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Reads a CSV table by column name, leaving out a last line that has no line end.
 fn read_table<T>(
     text: &TextFile,
@@ -212,14 +231,7 @@ fn measurement(row: &Row<'_>) -> Result<Measurement, RunError> {
         block: row.parse("block")?,
         position: row.parse("position")?,
         arm: row.text("arm")?.to_owned(),
-        role: match row.text("role")? {
-            "measured" => TrialRole::Measured,
-            "control" => TrialRole::Control,
-            "limit" => TrialRole::Limit,
-            other => {
-                return Err(row.fail("role", format!("{other:?} is none of measured, control, limit")));
-            }
-        },
+        role: row.one_of("role", &TrialRole::ALL, TrialRole::as_str)?,
         factors: row.factors("factors")?,
         target: row.text("target")?.to_owned(),
         metric: row.text("metric")?.to_owned(),
@@ -258,6 +270,50 @@ fn ledger_entry(row: &Row<'_>) -> Result<LedgerEntry, RunError> {
     })
 }
 
+fn fact(row: &Row<'_>) -> Result<Fact, RunError> {
+    Ok(Fact {
+        experiment: row.text("experiment")?.to_owned(),
+        id: row.text("id")?.to_owned(),
+        statement: row.text("statement")?.to_owned(),
+        source: row.text("source")?.to_owned(),
+        verdict: row.one_of("verdict", &FactVerdict::ALL, FactVerdict::as_str)?,
+        evidence: row.text("evidence")?.to_owned(),
+        evidence_source: row.text("evidence_source")?.to_owned(),
+        reference: row.text("reference")?.to_owned(),
+        target: row.text("target")?.to_owned(),
+        version: row.text("version")?.to_owned(),
+    })
+}
+
+fn phase_point(row: &Row<'_>) -> Result<PhasePoint, RunError> {
+    Ok(PhasePoint {
+        experiment: row.text("experiment")?.to_owned(),
+        target: row.text("target")?.to_owned(),
+        arm: row.text("arm")?.to_owned(),
+        phase: row.one_of("phase", &Phase::ALL, Phase::as_str)?,
+        index: row.parse("index")?,
+        at_ms: row.parse("at_ms")?,
+        metric: row.text("metric")?.to_owned(),
+        unit: row.text("unit")?.to_owned(),
+        value: row.parse("value")?,
+    })
+}
+
+fn trace_count(row: &Row<'_>) -> Result<TraceCount, RunError> {
+    Ok(TraceCount {
+        experiment: row.text("experiment")?.to_owned(),
+        target: row.text("target")?.to_owned(),
+        arm: row.text("arm")?.to_owned(),
+        call: row.text("call")?.to_owned(),
+        count: row.parse("count")?,
+        bytes: match row.text("bytes")? {
+            "" => None,
+            _ => Some(row.parse("bytes")?),
+        },
+        example: row.text("example")?.to_owned(),
+    })
+}
+
 /// One record of a table, read by column name.
 struct Row<'a> {
     text: &'a TextFile,
@@ -288,6 +344,16 @@ impl Row<'_> {
         let text = self.text(column)?;
         text.parse()
             .map_err(|error| self.fail(column, format!("{text:?}: {error}")))
+    }
+
+    /// The value whose word the column holds.
+    fn one_of<T: Copy>(&self, column: &str, all: &[T], word: fn(T) -> &'static str) -> Result<T, RunError> {
+        let text = self.text(column)?;
+        let found = all.iter().copied().find(|value| word(*value) == text);
+        found.ok_or_else(|| {
+            let words: Vec<&str> = all.iter().copied().map(word).collect();
+            self.fail(column, format!("{text:?} is none of {}", words.join(", ")))
+        })
     }
 
     fn factors(&self, column: &str) -> Result<Factors, RunError> {

@@ -7,8 +7,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the layout below; a reader refuses a newer one.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The version of the layout below; a reader refuses a newer one and reads all older ones.
+///
+/// 1: one target, one card for each experiment name. 2: several targets, facts, phases, traces.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// The target of a card that names none: the broker of this project.
+pub const DEFAULT_TARGET: &str = "bundled";
+
+/// The name of the factor whose levels are targets. Where it is the treatment, the rows of all targets are analysed
+/// together.
+pub const TARGET_FACTOR: &str = "target";
 
 /// The metric name of the single row that a failed trial leaves; its flags hold the reason.
 pub const FAILED_METRIC: &str = "failed";
@@ -27,6 +36,12 @@ pub mod file {
     pub const LATENCY: &str = "latency.hlog";
     /// The full check of what was delivered, per arm.
     pub const LEDGER: &str = "ledger.csv";
+    /// One row per statement that was looked up.
+    pub const FACTS: &str = "facts.csv";
+    /// One row per window of a start, a first touch or a warm-up.
+    pub const PHASES: &str = "phases.csv";
+    /// One row per system call of an untimed trace.
+    pub const TRACES: &str = "traces.csv";
     /// One row per cell, level and metric; rewritten by the report.
     pub const ESTIMATES: &str = "estimates.csv";
     /// One row per claim; rewritten by the report.
@@ -65,8 +80,11 @@ pub struct Manifest {
     pub machine: MachineReceipt,
     /// What was measured, with its effective settings.
     pub targets: Vec<TargetReceipt>,
-    /// The questions that were asked.
+    /// The questions that were asked; several cards of one name are one experiment on several targets.
     pub experiments: Vec<ExperimentCard>,
+    /// What came before the measurement, by target, and whether it had become steady.
+    #[serde(default)]
+    pub phases_summary: Vec<PhaseSummary>,
 }
 
 /// What the machine was, as far as a figure depends on it. Holds no host name on purpose.
@@ -115,6 +133,12 @@ pub struct TargetReceipt {
     pub differs_from_default: BTreeMap<String, String>,
     /// Flush policy, acks and replicas in one phrase; figures of different classes are not comparable.
     pub durability_class: String,
+    /// What it does and other targets don't, or the other way round, in whole sentences: `It validates every record.`
+    #[serde(default)]
+    pub differences: Vec<String>,
+    /// What else is held against the other targets, by name: `heap` -> `512 MiB`, `client` -> `Assay's own`, `payload`, ...
+    #[serde(default)]
+    pub terms: BTreeMap<String, String>,
 }
 
 /// All that the analysis needs from an experiment's definition.
@@ -122,6 +146,9 @@ pub struct TargetReceipt {
 pub struct ExperimentCard {
     /// The experiment's name, e.g. `zero-copy`.
     pub name: String,
+    /// The target that it is asked of; with [`TARGET_FACTOR`] as treatment, the one that the claims talk of.
+    #[serde(default = "default_target")]
+    pub target: String,
     /// Its title for people.
     pub title: String,
     /// The folklore in one sentence.
@@ -145,6 +172,9 @@ pub struct ExperimentCard {
     pub baseline: String,
     /// The treatment's level that the claims talk of.
     pub focus: String,
+    /// What else differs between the treatment's levels, in whole sentences: `The TLS listener also encrypts.`
+    #[serde(default)]
+    pub also_differs: Vec<String>,
     /// The relative difference below which nothing is called a difference, e.g. 0.05.
     pub margin: f64,
     /// How many blocks were planned.
@@ -157,7 +187,16 @@ pub struct ExperimentCard {
     pub claims: Vec<ClaimCard>,
 }
 
+fn default_target() -> String {
+    DEFAULT_TARGET.to_owned()
+}
+
 impl ExperimentCard {
+    /// Whether it compares targets, and so needs the rows of all of them.
+    pub fn compares_targets(&self) -> bool {
+        self.treatment == TARGET_FACTOR
+    }
+
     /// The factor of that name.
     pub fn factor(&self, name: &str) -> Option<&FactorCard> {
         self.factors.iter().find(|factor| factor.name == name)
@@ -195,6 +234,9 @@ pub struct MetricCard {
     pub unit: String,
     /// Which direction is good.
     pub better: Better,
+    /// Whether its ratios are drawn, beside those of the deciding metric.
+    #[serde(default)]
+    pub chart: bool,
 }
 
 /// Which direction of a metric is good.
@@ -223,6 +265,9 @@ pub enum ClaimCard {
         metric: String,
         /// The level that is claimed to be better.
         level: String,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
     },
     /// The level is at least `ratio` times as good as the baseline.
     AtLeast {
@@ -236,6 +281,9 @@ pub enum ClaimCard {
         level: String,
         /// The claimed size, e.g. 1.6.
         ratio: f64,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
     },
     /// The metric has exactly these counts.
     Counts {
@@ -247,6 +295,9 @@ pub enum ClaimCard {
         metric: String,
         /// The claimed count per level of the treatment.
         expected: BTreeMap<String, f64>,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
     },
 }
 
@@ -262,6 +313,13 @@ impl ClaimCard {
     pub fn text(&self) -> &str {
         match self {
             Self::Faster { text, .. } | Self::AtLeast { text, .. } | Self::Counts { text, .. } => text,
+        }
+    }
+
+    /// The levels of other factors to which it is confined; empty is everywhere.
+    pub fn only(&self) -> &Factors {
+        match self {
+            Self::Faster { only, .. } | Self::AtLeast { only, .. } | Self::Counts { only, .. } => only,
         }
     }
 
@@ -286,6 +344,9 @@ pub enum TrialRole {
 }
 
 impl TrialRole {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Measured, Self::Control, Self::Limit];
+
     /// The word used in files.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -306,11 +367,14 @@ pub struct PlannedTrial {
     pub trial: u32,
     /// The experiment's name.
     pub experiment: String,
-    /// The block it belongs to.
+    /// The target it runs on; empty in a plan of version 1.
+    #[serde(default)]
+    pub target: String,
+    /// The block it belongs to. Cards of one experiment share their blocks.
     pub block: u32,
     /// Its place in the block's order.
     pub position: u32,
-    /// The arm's id, unique inside the experiment.
+    /// The arm's id, unique inside the run over all targets.
     pub arm: String,
     /// What it is for.
     pub role: TrialRole,
@@ -412,4 +476,168 @@ pub struct LedgerEntry {
     pub observed: String,
     /// Whether they agree.
     pub ok: bool,
+}
+
+/// What came out when a statement was looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FactVerdict {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It held once and does not any more.
+    Outdated,
+    /// Something that looking it up needs is missing; the evidence holds the remedy.
+    NotLookedUp,
+}
+
+impl FactVerdict {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 4] = [Self::True, Self::False, Self::Outdated, Self::NotLookedUp];
+
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "TRUE",
+            Self::False => "FALSE",
+            Self::Outdated => "OUTDATED",
+            Self::NotLookedUp => "NOT_LOOKED_UP",
+        }
+    }
+
+    /// The words for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotLookedUp => "NOT LOOKED UP",
+            other => other.as_str(),
+        }
+    }
+}
+
+/// One row of `facts.csv`: a statement that needs no statistics, looked up on a running target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// The experiment's name, e.g. `folklore-facts`.
+    pub experiment: String,
+    /// Unique inside the experiment.
+    pub id: String,
+    /// The statement in words.
+    pub statement: String,
+    /// Who says so.
+    pub source: String,
+    /// What came out.
+    pub verdict: FactVerdict,
+    /// What was found.
+    pub evidence: String,
+    /// Where it was looked up, e.g. `DescribeConfigs of broker 1`.
+    pub evidence_source: String,
+    /// The source line: a KIP or a version, and the place in the documentation.
+    pub reference: String,
+    /// The target it was looked up on.
+    pub target: String,
+    /// The target's version.
+    pub version: String,
+}
+
+/// What comes before the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// From the launch until it answers.
+    Start,
+    /// The first pass over topics and partitions.
+    FirstTouch,
+    /// The same load as measured, window by window, until it is steady.
+    WarmUp,
+}
+
+impl Phase {
+    /// All of them, in the order in which they happen.
+    pub const ALL: [Self; 3] = [Self::Start, Self::FirstTouch, Self::WarmUp];
+
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::FirstTouch => "first_touch",
+            Self::WarmUp => "warm_up",
+        }
+    }
+
+    /// The words for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::FirstTouch => "first touch",
+            Self::WarmUp => "warm-up",
+        }
+    }
+}
+
+/// One row of `phases.csv`: a metric over one window of a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhasePoint {
+    /// The experiment's name.
+    pub experiment: String,
+    /// The target's name.
+    pub target: String,
+    /// The load that was used, usually an arm's id; may be empty.
+    pub arm: String,
+    /// The phase.
+    pub phase: Phase,
+    /// The window's number inside the phase, from 0.
+    pub index: u32,
+    /// Milliseconds from the beginning of the phase to the end of the window.
+    pub at_ms: u64,
+    /// The metric's name.
+    pub metric: String,
+    /// Its unit.
+    pub unit: String,
+    /// Its value over the window.
+    pub value: f64,
+}
+
+/// How a phase went as a whole; stands in the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSummary {
+    /// The target's name.
+    pub target: String,
+    /// The load that was used, as in [`PhasePoint::arm`]; may be empty.
+    #[serde(default)]
+    pub arm: String,
+    /// The phase.
+    pub phase: Phase,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// How many windows it had.
+    pub windows: u32,
+    /// Whether its end was steady; absent where that is no question.
+    #[serde(default)]
+    pub steady: Option<bool>,
+    /// By which rule; empty where that is no question.
+    #[serde(default)]
+    pub rule: String,
+    /// What else a reader must know; may be empty.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// One row of `traces.csv`: how often a target made a system call while it was traced, which is never timed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceCount {
+    /// The experiment's name.
+    pub experiment: String,
+    /// The target's name.
+    pub target: String,
+    /// The arm's id, or what was done meanwhile.
+    pub arm: String,
+    /// The system call, e.g. `sendfile`.
+    pub call: String,
+    /// How often it was made; a 0 was counted, and is not a gap.
+    pub count: u64,
+    /// The sum of what it returned, for calls that return bytes.
+    pub bytes: Option<u64>,
+    /// One line of the trace; empty when there is none.
+    pub example: String,
 }

@@ -463,7 +463,7 @@ pub(crate) fn escape_markdown(text: &str) -> String {
 fn table_colour(verdict: Verdict) -> Color {
     match verdict {
         Verdict::Confirmed => Color::Green,
-        Verdict::Refuted | Verdict::Invalid => Color::Red,
+        Verdict::Refuted | Verdict::Incomparable | Verdict::Invalid => Color::Red,
         Verdict::Conditional | Verdict::Inconclusive => Color::Yellow,
         Verdict::Equivalent => Color::Blue,
     }

@@ -28,6 +28,8 @@ pub enum Verdict {
     Conditional,
     /// Too wide, or below the A/A spread. Never a success.
     Inconclusive,
+    /// The targets run under different durability classes, so that no ratio of theirs means anything.
+    Incomparable,
     /// The ledger, the generator or the control failed.
     Invalid,
 }
@@ -41,6 +43,7 @@ impl Verdict {
             Self::Equivalent => "EQUIVALENT",
             Self::Conditional => "CONDITIONAL",
             Self::Inconclusive => "INCONCLUSIVE",
+            Self::Incomparable => "INCOMPARABLE",
             Self::Invalid => "INVALID",
         }
     }
@@ -166,6 +169,8 @@ pub fn compose(cells: &[Verdict]) -> Verdict {
     let has = |verdict: Verdict| cells.contains(&verdict);
     if has(Verdict::Invalid) {
         Verdict::Invalid
+    } else if has(Verdict::Incomparable) {
+        Verdict::Incomparable
     } else if cells.is_empty() {
         Verdict::Inconclusive
     } else if has(Verdict::Confirmed) {

@@ -91,6 +91,7 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
             };
             format!("Not decided {}: {why}.", cells(count(Verdict::Inconclusive)))
         }
+        Verdict::Incomparable => "Nothing is compared: the targets run under different durability classes.".to_owned(),
         Verdict::Invalid => {
             let places: BTreeSet<String> = context
                 .findings

@@ -13,7 +13,9 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use crate::schema::{Factors, LedgerEntry, Manifest, Measurement, PlannedTrial, SeriesPoint, file};
+use crate::schema::{
+    Fact, Factors, LedgerEntry, Manifest, Measurement, PhasePoint, PlannedTrial, SeriesPoint, TraceCount, file,
+};
 
 /// The header of `trials.csv`.
 pub(crate) const TRIAL_COLUMNS: [&str; 12] = [
@@ -30,6 +32,36 @@ pub(crate) const TRIAL_COLUMNS: [&str; 12] = [
     "value",
     "flags",
 ];
+
+/// The header of `facts.csv`.
+const FACT_COLUMNS: [&str; 10] = [
+    "experiment",
+    "id",
+    "statement",
+    "source",
+    "verdict",
+    "evidence",
+    "evidence_source",
+    "reference",
+    "target",
+    "version",
+];
+
+/// The header of `phases.csv`.
+const PHASE_COLUMNS: [&str; 9] = [
+    "experiment",
+    "target",
+    "arm",
+    "phase",
+    "index",
+    "at_ms",
+    "metric",
+    "unit",
+    "value",
+];
+
+/// The header of `traces.csv`.
+const TRACE_COLUMNS: [&str; 7] = ["experiment", "target", "arm", "call", "count", "bytes", "example"];
 
 /// Why a run folder could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +98,10 @@ pub struct RunWriter {
     series: AppendFile,
     ledger: AppendFile,
     latency: AppendFile,
+    /// Made with their first row.
+    facts: Option<AppendFile>,
+    phases: Option<AppendFile>,
+    traces: Option<AppendFile>,
 }
 
 impl RunWriter {
@@ -88,6 +124,9 @@ impl RunWriter {
             series: AppendFile::create(dir.join(file::SERIES))?,
             ledger: AppendFile::create(dir.join(file::LEDGER))?,
             latency: AppendFile::create(dir.join(file::LATENCY))?,
+            facts: None,
+            phases: None,
+            traces: None,
         };
         writer.trials.append_row(&TRIAL_COLUMNS)?;
         writer
@@ -211,6 +250,70 @@ impl RunWriter {
         self.ledger.append(&buffer)
     }
 
+    /// Appends statements that were looked up. Line ends inside a text become spaces: a torn file must not end inside a
+    /// quoted field.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn facts(&mut self, facts: &[Fact]) -> Result<(), WriteError> {
+        let rows = facts.iter().map(|fact| {
+            let texts = [
+                &fact.experiment,
+                &fact.id,
+                &fact.statement,
+                &fact.source,
+                fact.verdict.as_str(),
+                &fact.evidence,
+                &fact.evidence_source,
+                &fact.reference,
+                &fact.target,
+                &fact.version,
+            ];
+            texts.map(one_line)
+        });
+        append_rows(&mut self.facts, self.dir.join(file::FACTS), &FACT_COLUMNS, rows)
+    }
+
+    /// Appends windows of a phase that comes before the measurement.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn phases(&mut self, points: &[PhasePoint]) -> Result<(), WriteError> {
+        let rows = points.iter().map(|point| {
+            [
+                one_line(&point.experiment),
+                one_line(&point.target),
+                one_line(&point.arm),
+                point.phase.as_str().to_owned(),
+                point.index.to_string(),
+                point.at_ms.to_string(),
+                one_line(&point.metric),
+                one_line(&point.unit),
+                point.value.to_string(),
+            ]
+        });
+        append_rows(&mut self.phases, self.dir.join(file::PHASES), &PHASE_COLUMNS, rows)
+    }
+
+    /// Appends the counts of an untimed trace. Line ends inside a text become spaces.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn traces(&mut self, counts: &[TraceCount]) -> Result<(), WriteError> {
+        let rows = counts.iter().map(|count| {
+            [
+                one_line(&count.experiment),
+                one_line(&count.target),
+                one_line(&count.arm),
+                one_line(&count.call),
+                count.count.to_string(),
+                count.bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
+                one_line(&count.example),
+            ]
+        });
+        append_rows(&mut self.traces, self.dir.join(file::TRACES), &TRACE_COLUMNS, rows)
+    }
+
     /// Appends one interval histogram of nanoseconds under the arm's tag; `start_s` and `duration_s` are seconds since
     /// the run began and the interval's length.
     ///
@@ -242,6 +345,35 @@ impl RunWriter {
             .map_err(|error| row_error(format!("{error:?}")))?;
         self.latency.append(&buffer)
     }
+}
+
+/// Appends rows to a file that most runs don't need: it is made, with its header, by the first of them.
+fn append_rows<const COLUMNS: usize>(
+    open: &mut Option<AppendFile>,
+    path: PathBuf,
+    header: &[&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> Result<(), WriteError> {
+    let mut buffer = Vec::new();
+    for row in rows {
+        encode_row(&mut buffer, &row, &path)?;
+    }
+    if buffer.is_empty() {
+        return Ok(());
+    }
+    let file = match open {
+        Some(file) => file,
+        None => {
+            let mut created = AppendFile::create(path)?;
+            created.append_row(header)?;
+            open.insert(created)
+        }
+    };
+    file.append(&buffer)
+}
+
+fn one_line(text: &str) -> String {
+    text.replace("\r\n", " ").replace(['\n', '\r'], " ")
 }
 
 /// `k=v;k=v`, sorted by key.

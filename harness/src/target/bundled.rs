@@ -115,6 +115,8 @@ impl BundledBroker {
             effective_config: stable(&self.info.settings),
             differs_from_default: stable(&self.info.differs),
             durability_class: "page cache (no flush before the acknowledgement), acks=all, 1 replica".to_owned(),
+            differences: Vec::new(),
+            terms: BTreeMap::new(),
         }
     }
 

@@ -236,6 +236,6 @@ fn a_newer_schema_is_refused() {
     fs::write(dir.path().join(file::MANIFEST), "{\n  \"schema_version\": 99\n}").unwrap();
     assert_eq!(
         error_of(dir.path()),
-        "DIR/manifest.json has schema version 99, this program reads up to 1: use a newer assay"
+        "DIR/manifest.json has schema version 99, this program reads up to 2: use a newer assay"
     );
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use results::analysis::{Analysis, ExperimentAnalysis, analyse};
 use results::reader::Run;
-use results::schema::{ClaimCard, LedgerEntry, Measurement, SeriesPoint};
+use results::schema::{ClaimCard, Factors, LedgerEntry, Measurement, SeriesPoint};
 use results::verdict::Verdict;
 use tempfile::TempDir;
 
@@ -112,6 +112,7 @@ fn counts_are_judged_per_level() {
         text: "wrong".into(),
         metric: "mode_switches_per_response".into(),
         expected: [("read-write".to_owned(), read_write), ("sendfile".to_owned(), sendfile)].into(),
+        only: Factors::new(),
     };
     let (verdict, reason) = answer(&crossing(), wrong(4.0, 3.0));
     assert_eq!(verdict, Verdict::Conditional);
@@ -244,6 +245,7 @@ fn lower_is_better_is_turned_round() {
         text: "sendfile needs less CPU".into(),
         metric: "broker_cpu_s_per_gb".into(),
         level: "sendfile".into(),
+        only: Factors::new(),
     };
     let (verdict, reason) = answer(&Truth::one_cell(2.0), claim);
     assert_eq!(verdict, Verdict::Confirmed);
@@ -260,6 +262,7 @@ fn a_claim_that_nothing_measures_is_not_confirmed() {
         text: "splice is faster".into(),
         metric: "throughput".into(),
         level: "splice".into(),
+        only: Factors::new(),
     };
     assert_eq!(
         answer(&Truth::one_cell(2.0), claim),

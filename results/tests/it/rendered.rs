@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use results::report::render;
-use results::schema::{ClaimCard, LedgerEntry, Manifest, file};
+use results::schema::{ClaimCard, Factors, LedgerEntry, Manifest, file};
 use results::writer::RunWriter;
 use tempfile::TempDir;
 
@@ -107,6 +107,7 @@ fn names_that_look_like_markup_are_escaped_everywhere() {
         text: evil.into(),
         metric: "throughput".into(),
         level: "sendfile".into(),
+        only: Factors::new(),
     }];
     let inner = dir.path().join("inner");
     write_run(&inner, &truth(), vec![]);

@@ -57,6 +57,7 @@ pub fn manifest(truth: &Truth, claims: Vec<ClaimCard>) -> Manifest {
         label: label.into(),
         unit: unit.into(),
         better,
+        chart: false,
     };
     Manifest {
         schema_version: SCHEMA_VERSION,
@@ -89,9 +90,12 @@ pub fn manifest(truth: &Truth, claims: Vec<ClaimCard>) -> Manifest {
             ]),
             differs_from_default: BTreeMap::from([("fetch.path".into(), "per arm".into())]),
             durability_class: "flush never, acks 1, one replica".into(),
+            ..TargetReceipt::default()
         }],
+        phases_summary: vec![],
         experiments: vec![ExperimentCard {
             name: "zero-copy".into(),
+            target: "bundled".into(),
             title: "Does zero copy pay?".into(),
             claim: "sendfile sends with one copy where read and write need two, and is 60 % faster".into(),
             source: "Kafka's documentation".into(),
@@ -118,6 +122,7 @@ pub fn manifest(truth: &Truth, claims: Vec<ClaimCard>) -> Manifest {
             treatment: "fetch.path".into(),
             baseline: "read-write".into(),
             focus: "sendfile".into(),
+            also_differs: vec![],
             margin: 0.05,
             blocks: truth.blocks,
             metrics: vec![
@@ -143,6 +148,7 @@ pub fn faster() -> ClaimCard {
         text: "sendfile is faster than read and write".into(),
         metric: "throughput".into(),
         level: "sendfile".into(),
+        only: Factors::new(),
     }
 }
 
@@ -154,6 +160,7 @@ pub fn at_least(ratio: f64) -> ClaimCard {
         metric: "throughput".into(),
         level: "sendfile".into(),
         ratio,
+        only: Factors::new(),
     }
 }
 
@@ -164,6 +171,7 @@ pub fn counts() -> ClaimCard {
         text: "sendfile needs two mode switches where read and write need four".into(),
         metric: "mode_switches_per_response".into(),
         expected: BTreeMap::from([("read-write".into(), 4.0), ("sendfile".into(), 2.0)]),
+        only: Factors::new(),
     }
 }
 
@@ -178,6 +186,7 @@ pub fn write_run(dir: &Path, truth: &Truth, claims: Vec<ClaimCard>) -> RunWriter
             let planned = PlannedTrial {
                 trial,
                 experiment: "zero-copy".into(),
+                target: "bundled".into(),
                 block,
                 position,
                 arm: arm.clone(),
