@@ -1,5 +1,6 @@
 //! `assay doctor`: what this machine can measure and break, what is missing, and how to get it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +8,9 @@ use crate::measure::{dataset, machine};
 use crate::output;
 use crate::process::Cpus;
 use crate::run_folder;
+use crate::target::Unavailable;
+use crate::target::jars::{self, Product};
+use crate::target::java;
 
 /// Say what this machine can measure and break, and what is missing
 #[derive(clap::Args)]
@@ -18,7 +22,7 @@ pub struct Args {
 
 enum State {
     Ok,
-    Missing(&'static str),
+    Missing(Cow<'static, str>),
 }
 
 /// Prints a line per finding. Exit code 3 when the main job can't run here.
@@ -47,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             outln!("  {}  {what}: {remedy}", if required { "MISSING" } else { "skipped" });
         }
     };
-    let on = |ok: bool, remedy: &'static str| if ok { State::Ok } else { State::Missing(remedy) };
+    let on = |ok: bool, remedy: &'static str| if ok { State::Ok } else { State::Missing(remedy.into()) };
     line(
         "bundled broker over loopback",
         on(
@@ -96,16 +100,27 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         on(on_path("python3"), "install python3 with venv"),
         false,
     );
-    line(
-        "Apache Kafka as a target",
-        State::Missing("not part of this version yet"),
-        false,
-    );
-    line(
-        "Apache RocketMQ as a target",
-        State::Missing("not part of this version yet"),
-        false,
-    );
+    let java = java::find();
+    match &java {
+        Ok(java) => line(
+            &format!("Java {} ({})", java.version, java.program.display()),
+            State::Ok,
+            false,
+        ),
+        Err(missing) => line("Java for real brokers", missing_as(missing), false),
+    }
+    match java::maven() {
+        Ok(_) => line("Maven to fetch real brokers", State::Ok, false),
+        Err(missing) => line("Maven to fetch real brokers", missing_as(&missing), false),
+    }
+    for product in [Product::Kafka, Product::RocketMq] {
+        let state = match jars::look(product, None) {
+            Ok(Some(_)) => State::Ok,
+            Ok(None) => State::Missing(format!("fetch it: assay target fetch {}", product.name()).into()),
+            Err(missing) => missing_as(&missing),
+        };
+        line(&format!("{} as a target", product.title()), state, false);
+    }
     Ok(if required_missing {
         crate::EXIT_ERROR.into()
     } else {
@@ -113,9 +128,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn missing_as(missing: &Unavailable) -> State {
+    State::Missing(missing.to_string().into())
+}
+
 fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    java::on_path(program).is_some()
 }
 
 /// Writes a small file, drops it from the page cache and looks.

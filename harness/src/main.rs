@@ -20,6 +20,7 @@ mod run_folder;
 mod run_verb;
 mod scratch;
 mod target;
+mod target_verb;
 mod worker_verb;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ enum Verb {
     List,
     Show(list_verb::ShowArgs),
     Report(report_verb::Args),
+    Target(target_verb::Args),
     Broker(broker_verb::Args),
     Doctor(doctor_verb::Args),
     /// One client process; the harness starts it
@@ -98,6 +100,7 @@ fn assay() -> ExitCode {
         Verb::List => list_verb::list(),
         Verb::Show(args) => list_verb::show(&args),
         Verb::Report(args) => report_verb::run(&args),
+        Verb::Target(args) => target_verb::run(args),
         Verb::Broker(args) => broker_verb::run(args),
         Verb::Doctor(args) => doctor_verb::run(&args),
         Verb::Worker => Ok(worker_verb::run()),

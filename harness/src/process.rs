@@ -70,12 +70,24 @@ impl Process {
         S: AsRef<OsStr>,
     {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("assay").args(args).process_group(0).stderr(stderr);
+        command.arg0("assay").args(args).stderr(stderr);
         command.envs(environment.iter().copied());
         match piped {
             true => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
             false => command.stdin(Stdio::null()).stdout(Stdio::null()),
         };
+        Self::start(command, cpus)
+    }
+
+    /// Starts a program in a process group of its own that dies with the thread that calls this, on `cpus` when they are given.
+    ///
+    /// The kernel ties the end of a child to the thread that started it and not to its process, so the caller must live as
+    /// long as the child is to.
+    ///
+    /// # Errors
+    /// What the system says, for example that there is no such program.
+    pub fn start(mut command: Command, cpus: Option<&Cpus>) -> io::Result<Self> {
+        command.process_group(0);
         let set = cpus.map(Cpus::set).transpose()?;
         let parent = nix::unistd::getpid();
         let prepare = move || {
@@ -122,11 +134,17 @@ impl Process {
         }
     }
 
-    /// Sends SIGTERM and waits; SIGKILL after `timeout`.
-    pub fn stop(&mut self, timeout: Duration) -> io::Result<ExitStatus> {
+    /// Sends SIGTERM, unless it has ended.
+    pub fn terminate(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
             kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
         }
+        Ok(())
+    }
+
+    /// Sends SIGTERM and waits; SIGKILL after `timeout`.
+    pub fn stop(&mut self, timeout: Duration) -> io::Result<ExitStatus> {
+        self.terminate()?;
         match self.wait(timeout)? {
             Some(status) => Ok(status),
             None => self.kill(),
