@@ -14,6 +14,7 @@ pub mod reader;
 pub mod report;
 pub mod schema;
 pub mod tables;
+pub mod terms;
 pub mod verdict;
 pub mod wording;
 pub mod writer;

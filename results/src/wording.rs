@@ -13,17 +13,25 @@ use crate::verdict::Verdict;
 /// What a reason is made from.
 pub(crate) struct Context<'a> {
     pub card: &'a ExperimentCard,
-    pub cells: &'a [CellAnalysis],
+    /// Those that the claim speaks of.
+    pub cells: &'a [&'a CellAnalysis],
     pub claim: &'a ClaimCard,
     pub findings: &'a [CellFinding],
     /// The A/A spread as a log ratio, 0 when unknown.
     pub spread: f64,
+    /// Why the whole experiment can't be trusted.
+    pub invalid: Option<&'a str>,
+    /// Why the level that is claimed to be better is not compared, in a whole sentence.
+    pub incomparable: Option<&'a str>,
 }
 
 /// Why the verdict is what it is, in one to three sentences.
-pub(crate) fn reason(context: &Context<'_>, verdict: Verdict, invalid: Option<&str>) -> String {
-    if let Some(invalid) = invalid {
+pub(crate) fn reason(context: &Context<'_>, verdict: Verdict) -> String {
+    if let Some(invalid) = context.invalid {
         return format!("Nothing can be said: {invalid}.");
+    }
+    if let (Some(why), Verdict::Incomparable) = (context.incomparable, verdict) {
+        return why.to_owned();
     }
     if context.findings.is_empty() {
         return "No cell of this run measures it.".to_owned();
@@ -86,12 +94,14 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
                 };
                 let spread = figures::per_cent(context.spread.exp_m1());
                 format!("{effect} is smaller than what two equal arms may differ by (up to {spread})")
+            } else if let Some(absent) = absent(context) {
+                absent
             } else {
                 "the interval is too wide, so more blocks are needed".to_owned()
             };
             format!("Not decided {}: {why}.", cells(count(Verdict::Inconclusive)))
         }
-        Verdict::Incomparable => "Nothing is compared: the targets run under different durability classes.".to_owned(),
+        Verdict::Incomparable => "Nothing is compared: the durability classes differ.".to_owned(),
         Verdict::Invalid => {
             let places: BTreeSet<String> = context
                 .findings
@@ -110,6 +120,41 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
 
 fn verdicts<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Verdict> + 'a {
     context.findings.iter().map(|finding| finding.judgement.verdict)
+}
+
+/// "the broker CPU per MB is absent for cluster: it could not be read there", when no cell has it for a level that
+/// otherwise was measured.
+fn absent(context: &Context<'_>) -> Option<String> {
+    let metric = context.claim.metric();
+    let arms = |level: &str| {
+        context
+            .cells
+            .iter()
+            .filter_map(|cell| cell.arm(level))
+            .collect::<Vec<_>>()
+    };
+    let is_absent = |level: &&str| {
+        let arms = arms(level);
+        let measured = arms.iter().any(|arm| !arm.metrics.is_empty());
+        measured && !arms.iter().any(|arm| arm.metrics.contains_key(metric))
+    };
+    let levels: Vec<&str> = match context.claim {
+        ClaimCard::Faster { level, .. } | ClaimCard::AtLeast { level, .. } => vec![&context.card.baseline, level],
+        ClaimCard::Counts { expected, .. } => expected.keys().map(String::as_str).collect(),
+    };
+    let levels: Vec<&str> = levels.into_iter().filter(is_absent).collect();
+    if levels.is_empty() {
+        return None;
+    }
+    let label = context
+        .card
+        .metric(metric)
+        .map_or(metric, |metric| metric.label.as_str());
+    Some(format!(
+        "the {} is absent for {}, where it could not be read",
+        inside_a_sentence(label),
+        levels.join(" and ")
+    ))
 }
 
 /// "sendfile reaches 1.90x (1.71–2.10) the throughput of read-write at 1 MiB, discard, hot."

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::estimate::RatioEstimate;
 use crate::reader::Run;
-use crate::schema::{ExperimentCard, FAILED_METRIC, Factors, TrialRole};
+use crate::schema::{ExperimentCard, FAILED_METRIC, Factors, Measurement, PlannedTrial, TrialRole};
 
 use super::{Cell, FailedTrial};
 
-/// The rows of one experiment on one target.
+/// The rows of one card.
 #[derive(Debug)]
 pub(super) struct Collected {
     pub arms: Vec<ArmData>,
@@ -32,15 +32,25 @@ pub(super) struct ArmData {
     pub failed: usize,
 }
 
-/// The targets that an experiment's measured arms ran on, sorted.
-pub(super) fn targets(run: &Run, experiment: &str) -> Vec<String> {
-    let names: BTreeSet<&str> = run
-        .trials
-        .iter()
-        .filter(|row| row.experiment == experiment && row.role == TrialRole::Measured)
-        .map(|row| row.target.as_str())
-        .collect();
-    names.into_iter().map(str::to_owned).collect()
+/// Whether a row is one of the card's: of its experiment and of its target, unless the card compares targets. A limit
+/// runs without a target and belongs to the card whose treatment it is the limit of.
+pub(super) fn belongs(card: &ExperimentCard, row: &Measurement) -> bool {
+    row.experiment == card.name && bears_on(card, row.role, &row.factors, &row.target)
+}
+
+/// Whether a planned trial is one of the card's. Plans of version 1 name no target.
+pub(super) fn is_planned_for(card: &ExperimentCard, planned: &PlannedTrial) -> bool {
+    let target = if planned.target.is_empty() {
+        &card.target
+    } else {
+        &planned.target
+    };
+    planned.experiment == card.name && bears_on(card, planned.role, &planned.factors, target)
+}
+
+fn bears_on(card: &ExperimentCard, role: TrialRole, factors: &Factors, target: &str) -> bool {
+    let of_target = role == TrialRole::Limit || card.compares_targets() || target == card.target;
+    of_target && factors.contains_key(&card.treatment)
 }
 
 /// The place of a level in its factor's card; unknown levels come last.
@@ -51,14 +61,13 @@ pub(super) fn level_order(card: &ExperimentCard, factor: &str, level: &str) -> u
 }
 
 impl Collected {
-    /// Limit arms belong to every target: they run without one.
-    pub fn of(run: &Run, card: &ExperimentCard, target: &str) -> Self {
+    /// The rows that belong to the card.
+    pub fn of(run: &Run, card: &ExperimentCard) -> Self {
         let mut arms: BTreeMap<(&str, TrialRole), ArmData> = BTreeMap::new();
         let mut blocks = BTreeSet::new();
         let mut failed = Vec::new();
         let mut flags_of_trial: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
-        let rows = run.trials.iter().filter(|row| row.experiment == card.name);
-        for row in rows.filter(|row| row.target == target || row.role == TrialRole::Limit) {
+        for row in run.trials.iter().filter(|row| belongs(card, row)) {
             let arm = arms
                 .entry((row.arm.as_str(), row.role))
                 .or_insert_with(|| ArmData::empty(card, &row.arm, row.role, &row.factors));
@@ -84,11 +93,14 @@ impl Collected {
                     .extend(row.flags.iter().map(String::as_str));
             }
         }
-        for entry in run
-            .ledger
-            .iter()
-            .filter(|entry| entry.experiment == card.name && !entry.ok)
-        {
+        // Another card of the experiment may have an arm of the same id: the trial tells whose check it was.
+        let same_experiment = run.trials.iter().filter(|row| row.experiment == card.name);
+        let of_others: BTreeSet<u32> = same_experiment
+            .filter(|row| !belongs(card, row))
+            .map(|row| row.trial)
+            .collect();
+        let failed_checks = run.ledger.iter().filter(|entry| !entry.ok);
+        for entry in failed_checks.filter(|entry| entry.experiment == card.name && !of_others.contains(&entry.trial)) {
             for arm in arms.values_mut().filter(|arm| arm.arm == entry.arm) {
                 arm.invalid.get_or_insert_with(|| {
                     format!("{}: expected {}, found {}", entry.check, entry.expected, entry.observed)
@@ -115,7 +127,19 @@ impl Collected {
             .find(|arm| arm.role == role && arm.level == level && arm.cell == *cell)
     }
 
-    /// The ratio of two arms, paired inside the blocks.
+    /// The measured arm of that level in the cell that has the same levels, in whatever order.
+    pub fn find_levels(&self, cell: &Cell, level: &str) -> Option<&ArmData> {
+        let is_same = |other: &Cell| {
+            let has = |(factor, level): &(String, String)| cell.level(factor) == Some(level);
+            other.levels.len() == cell.levels.len() && other.levels.iter().all(has)
+        };
+        self.arms
+            .iter()
+            .find(|arm| arm.role == TrialRole::Measured && arm.level == level && is_same(&arm.cell))
+    }
+
+    /// The ratio of two arms, paired inside the blocks; the denominator may belong to another card of the experiment,
+    /// as all of them share their blocks.
     pub fn ratio(&self, numerator: &ArmData, denominator: &ArmData, metric: &str) -> Option<RatioEstimate> {
         RatioEstimate::from_pairs(
             self.blocks

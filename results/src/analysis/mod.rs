@@ -2,37 +2,59 @@
 //!
 //! [`analyse`] pairs every arm with the baseline of its cell block by block, with the physical limit where one was
 //! run, and the control with its twin; then every claim is judged ([`crate::verdict`]). It is driven by the cards in
-//! the manifest and knows no metric by name. Nothing is printed or drawn here.
+//! the manifest and knows no metric by name. Cards of one name are one experiment on several targets and are also put
+//! [`beside`] each other. Nothing is printed or drawn here.
 
 mod arms;
+pub mod beside;
 mod claims;
+mod comparable;
 mod noise;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::estimate::{RatioEstimate, Sample, Summary};
 use crate::reader::Run;
-use crate::schema::{Better, ClaimCard, ExperimentCard, TrialRole};
+use crate::schema::{
+    Better, ClaimCard, ExperimentCard, Fact, Measurement, PhasePoint, PhaseSummary, TraceCount, TrialRole,
+};
+use crate::terms::EqualTerms;
 use crate::verdict::{Criterion, Judgement, Verdict, judge};
 use arms::{ArmData, Collected};
+use beside::Beside;
+use comparable::Incomparable;
 pub use noise::{Control, FailedTrial, Unsteady};
 
 /// What follows from a run.
 #[derive(Debug)]
 pub struct Analysis {
-    /// One entry per experiment and target.
+    /// The statements that were looked up, in the order of the file.
+    pub facts: Vec<Fact>,
+    /// One entry per card.
     pub experiments: Vec<ExperimentAnalysis>,
+    /// One entry per experiment that has several cards.
+    pub beside: Vec<Beside>,
+    /// What is the same between the targets and what is not; absent with a single target.
+    pub terms: Option<EqualTerms>,
+    /// How the phases before the measurement went.
+    pub phases: Vec<PhaseSummary>,
+    /// Their windows.
+    pub phase_points: Vec<PhasePoint>,
+    /// The system calls of untimed traces.
+    pub traces: Vec<TraceCount>,
     /// What was odd about the files, in whole sentences.
     pub notes: Vec<String>,
 }
 
-/// What follows from one experiment on one target.
+/// What follows from one card: an experiment on one target, or on all that it compares.
 #[derive(Debug)]
 pub struct ExperimentAnalysis {
     /// The experiment's card.
     pub card: ExperimentCard,
-    /// The target's name.
+    /// The target's name; of a card that compares targets, all names with `+` between them.
     pub target: String,
+    /// Levels that can't be compared with the baseline, and why in a whole sentence.
+    pub incomparable: BTreeMap<String, String>,
     /// The cells, in the order of the factors' levels.
     pub cells: Vec<CellAnalysis>,
     /// The A/A arms.
@@ -158,47 +180,85 @@ pub struct CellFinding {
 
 /// Analyses every experiment of a run.
 pub fn analyse(run: &Run) -> Analysis {
-    let experiments = run
-        .manifest
-        .experiments
+    let cards = &run.manifest.experiments;
+    let collected: Vec<Collected> = cards.iter().map(|card| Collected::of(run, card)).collect();
+    let experiments: Vec<ExperimentAnalysis> = cards
         .iter()
-        .flat_map(|card| {
-            let mut targets = arms::targets(run, &card.name);
-            if targets.is_empty() {
-                targets.push(String::new());
-            }
-            targets.into_iter().map(|target| analyse_experiment(run, card, target))
-        })
+        .zip(&collected)
+        .map(|(card, collected)| analyse_experiment(run, card, collected))
         .collect();
+    let beside = beside::all(run, &experiments, &collected);
+    let mut notes = run.notes.clone();
+    notes.extend(strangers(run));
     Analysis {
+        facts: run.facts.clone(),
         experiments,
-        notes: run.notes.clone(),
+        beside,
+        terms: EqualTerms::of(&run.manifest),
+        phases: run.manifest.phases_summary.clone(),
+        phase_points: run.phases.clone(),
+        traces: run.traces.clone(),
+        notes,
     }
 }
 
-fn analyse_experiment(run: &Run, card: &ExperimentCard, target: String) -> ExperimentAnalysis {
-    let collected = Collected::of(run, card, &target);
-    let controls = noise::controls(card, &collected);
+/// Trials that no card asks for are not dropped in silence.
+fn strangers(run: &Run) -> Vec<String> {
+    let mut trials: BTreeMap<(&str, &str), BTreeSet<u32>> = BTreeMap::new();
+    let cards = &run.manifest.experiments;
+    let nobodys = |row: &&Measurement| !cards.iter().any(|card| arms::belongs(card, row));
+    for row in run.trials.iter().filter(nobodys) {
+        let of = trials.entry((&row.experiment, &row.target)).or_default();
+        of.insert(row.trial);
+    }
+    let sentence = |((experiment, target), trials): ((&str, &str), BTreeSet<u32>)| {
+        let count = trials.len();
+        format!("{count} trials of {experiment} on {target} are left out: no card of the manifest asks for them.")
+    };
+    trials.into_iter().map(sentence).collect()
+}
+
+fn analyse_experiment(run: &Run, card: &ExperimentCard, collected: &Collected) -> ExperimentAnalysis {
+    let controls = noise::controls(card, collected);
     let invalid = noise::why_invalid(card, &controls);
-    let mut cells = cells(card, &collected);
-    judge_levels(card, &mut cells, &controls);
-    let claims = claims::judge_claims(card, &cells, &controls, invalid.as_deref());
-    let unsteady = noise::unsteady(run, card, &collected);
-    let notes = noise::notes(run, card, &collected, &controls);
+    let incomparable = Incomparable::of(&run.manifest, card);
+    let mut cells = cells(card, collected, &incomparable);
+    judge_levels(card, &mut cells, &controls, &incomparable);
+    let evidence = claims::Evidence {
+        card,
+        cells: &cells,
+        controls: &controls,
+        incomparable: &incomparable,
+    };
+    let claims = claims::judge_claims(&evidence, invalid.as_deref());
+    let unsteady = noise::unsteady(run, card, collected);
+    let notes = noise::notes(run, card, collected, &controls);
     ExperimentAnalysis {
         card: card.clone(),
-        target,
+        target: target_of(card, &cells),
+        incomparable: incomparable.into_sentences(),
         cells,
         controls,
         claims,
         invalid,
-        failed: collected.failed,
-        flagged: collected.flagged,
+        failed: collected.failed.clone(),
+        flagged: collected.flagged.clone(),
         trials: collected.trials,
         blocks: collected.blocks.len(),
         unsteady,
         notes,
     }
+}
+
+/// The card's target; when it compares targets, those that were measured, in the order of the card.
+fn target_of(card: &ExperimentCard, cells: &[CellAnalysis]) -> String {
+    if !card.compares_targets() {
+        return card.target.clone();
+    }
+    let levels = card.factor(&card.treatment).map_or(&[][..], |factor| &factor.levels);
+    let measured = |level: &&String| cells.iter().any(|cell| cell.arm(level).is_some());
+    let names: Vec<&str> = levels.iter().filter(measured).map(String::as_str).collect();
+    names.join("+")
 }
 
 /// Whether a metric is turned round, so that above 1 always means better.
@@ -209,7 +269,7 @@ pub(crate) fn oriented(card: &ExperimentCard, metric: &str, logs: &Sample) -> Sa
     }
 }
 
-fn cells(card: &ExperimentCard, collected: &Collected) -> Vec<CellAnalysis> {
+fn cells(card: &ExperimentCard, collected: &Collected, incomparable: &Incomparable) -> Vec<CellAnalysis> {
     let mut by_cell: BTreeMap<(Vec<usize>, &Cell), CellAnalysis> = BTreeMap::new();
     for arm in collected.arms.iter().filter(|arm| arm.role != TrialRole::Control) {
         let entry = by_cell
@@ -222,11 +282,12 @@ fn cells(card: &ExperimentCard, collected: &Collected) -> Vec<CellAnalysis> {
         let baseline = collected.find(TrialRole::Measured, &arm.cell, &card.baseline);
         let limit = collected.find(TrialRole::Limit, &arm.cell, &format!("bare-{}", arm.level));
         let is_limit = arm.role == TrialRole::Limit;
+        let is_compared = !is_limit && incomparable.why(&arm.level).is_none();
         let analysis = arm_analysis(
             card,
             collected,
             arm,
-            baseline.filter(|baseline| !is_limit && baseline.level != arm.level),
+            baseline.filter(|baseline| is_compared && baseline.level != arm.level),
             limit,
         );
         if is_limit {
@@ -286,7 +347,7 @@ fn arm_analysis(
 }
 
 /// Judges every level against the baseline, each level's cells corrected together.
-fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], controls: &[Control]) {
+fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], controls: &[Control], incomparable: &Incomparable) {
     let mut levels: Vec<String> = cells
         .iter()
         .flat_map(|cell| &cell.arms)
@@ -303,7 +364,10 @@ fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], controls: &[C
             .collect();
         let judgements = {
             let judged: Vec<&CellAnalysis> = members.iter().map(|(cell, _)| &cells[*cell]).collect();
-            judge_cells(card, criterion, &card.deciding_metric, &level, &judged, controls)
+            match incomparable.why(&level) {
+                Some(_) => vec![Judgement::plain(Verdict::Incomparable); judged.len()],
+                None => judge_cells(card, criterion, &card.deciding_metric, &level, &judged, controls),
+            }
         };
         for ((cell, arm), judgement) in members.into_iter().zip(judgements) {
             cells[cell].arms[arm].judgement = Some(judgement);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::estimate::{RatioEstimate, Sample, holm};
 use crate::figures;
 use crate::reader::Run;
-use crate::schema::{ExperimentCard, TrialRole};
+use crate::schema::{ExperimentCard, PlannedTrial, TrialRole};
 use crate::verdict::ALPHA_ONE_SIDED;
 
 use super::Cell;
@@ -129,7 +129,7 @@ pub(super) fn unsteady(run: &Run, card: &ExperimentCard, collected: &Collected) 
     let arm_of_trial: BTreeMap<u32, &str> = run
         .trials
         .iter()
-        .filter(|row| row.experiment == card.name)
+        .filter(|row| super::arms::belongs(card, row))
         .map(|row| (row.trial, row.arm.as_str()))
         .collect();
     let mut series: BTreeMap<SeriesOf<'_>, Vec<(u64, f64)>> = BTreeMap::new();
@@ -180,9 +180,10 @@ pub(super) fn notes(run: &Run, card: &ExperimentCard, collected: &Collected, con
     if controls.is_empty() {
         notes.push("No A/A control ran, so it is not known by how much equal arms differ.".to_owned());
     }
-    let planned = run.plan.iter().filter(|trial| trial.experiment == card.name).count();
+    let of_card = |trial: &&PlannedTrial| super::arms::is_planned_for(card, trial);
+    let planned = run.plan.iter().filter(of_card).count();
     let done = collected.trials + collected.failed.len();
-    if done < planned && targets_are_single(run, card) {
+    if done < planned {
         notes.push(format!(
             "{} of {planned} planned trials are missing: the run was cut off.",
             planned - done
@@ -209,9 +210,4 @@ pub(super) fn notes(run: &Run, card: &ExperimentCard, collected: &Collected, con
         ));
     }
     notes
-}
-
-/// With several targets the plan is run once for each, and trials can't be held against it one by one.
-fn targets_are_single(run: &Run, card: &ExperimentCard) -> bool {
-    super::arms::targets(run, &card.name).len() <= 1
 }

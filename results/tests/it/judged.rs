@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use crate::synthetic::{Truth, at_least, counts, faster, write_run};
 
 fn read(dir: &Path) -> ExperimentAnalysis {
-    let Analysis { mut experiments, notes } = analyse(&Run::open(dir).unwrap());
+    let Analysis {
+        mut experiments, notes, ..
+    } = analyse(&Run::open(dir).unwrap());
     assert_eq!(notes, Vec::<String>::new());
     assert_eq!(experiments.len(), 1);
     experiments.remove(0)

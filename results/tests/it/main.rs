@@ -6,6 +6,8 @@ mod files;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod rendered;
 #[cfg(test)]
 mod shown;
