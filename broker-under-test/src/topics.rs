@@ -17,6 +17,8 @@ use crate::counters::Counters;
 use crate::log::{Limits, LogError, OpenMode, PartitionLog, io};
 
 const FILE: &str = "topics.json";
+/// Kafka's bound for topic names.
+const NAME_BYTES_MAX: usize = 249;
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
 
@@ -125,22 +127,30 @@ impl Topics {
     }
 
     fn open_topic(&self, name: &str, entry: &Entry, mode: impl Fn(usize) -> OpenMode) -> Result<Topic, LogError> {
-        let limits = Limits {
-            segment_bytes: self.effective(&entry.settings, "segment.bytes") as u64,
-            index_interval_bytes: self.effective(&entry.settings, "index.interval.bytes") as usize,
-        };
+        let limits = self.limits(&entry.settings);
         let open = |p: usize| {
             let dir = self.dir.join(format!("{name}-{p}"));
             PartitionLog::open(&dir, limits, mode(p), self.counters.clone()).map(Arc::new)
         };
         let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
-        Ok(Topic {
+        Ok(self.topic_of(name, entry, partitions))
+    }
+
+    fn topic_of(&self, name: &str, entry: &Entry, partitions: Vec<Arc<PartitionLog>>) -> Topic {
+        Topic {
             name: name.to_owned(),
             id: entry.id,
             settings: entry.settings.clone(),
             partitions,
             batch_bytes_max: self.effective(&entry.settings, "max.message.bytes") as usize,
-        })
+        }
+    }
+
+    fn limits(&self, own: &BTreeMap<String, String>) -> Limits {
+        Limits {
+            segment_bytes: self.effective(own, "segment.bytes") as u64,
+            index_interval_bytes: self.effective(own, "index.interval.bytes") as usize,
+        }
     }
 
     /// A topic setting, its own or the broker's.
@@ -210,12 +220,7 @@ impl Topics {
                 "Number of partitions must be larger than 0.",
             );
         }
-        let open: usize = self.all().iter().map(|t| t.partitions.len()).sum();
-        let limit = self.config.size("max.partitions");
-        if count > limit.saturating_sub(open) as i64 {
-            let message = format!("{open} partitions exist and max.partitions is {limit}.");
-            return refuse(ErrorCode::PolicyViolation, message);
-        }
+        self.check_room(count)?;
         if !matches!(replication_factor, -1 | 1) {
             let message = format!("Replication factor: {replication_factor} larger than available brokers: 1.");
             return refuse(ErrorCode::InvalidReplicationFactor, message);
@@ -236,6 +241,87 @@ impl Topics {
         Ok(count as usize)
     }
 
+    /// Whether `count` more partitions may be opened.
+    fn check_room(&self, count: i64) -> Result<(), Refusal> {
+        let open: usize = self.all().iter().map(|t| t.partitions.len()).sum();
+        let limit = self.config.size("max.partitions");
+        if count > limit.saturating_sub(open) as i64 {
+            let message = format!("{open} partitions exist and max.partitions is {limit}.");
+            return refuse(ErrorCode::PolicyViolation, message);
+        }
+        Ok(())
+    }
+
+    /// Checks what CreatePartitions asks for; answers the number of new partitions.
+    pub fn check_growth(&self, name: &str, count: i32) -> Result<usize, Refusal> {
+        let Some(topic) = self.get(name) else {
+            return refuse(
+                ErrorCode::UnknownTopicOrPartition,
+                "This server does not host this topic.",
+            );
+        };
+        let now = topic.partitions.len();
+        let added = i64::from(count) - now as i64;
+        if added < 1 {
+            let message = format!("Topic '{name}' has {now} partitions; {count} is not an increase.");
+            return refuse(ErrorCode::InvalidPartitions, message);
+        }
+        self.check_room(added)?;
+        Ok(added as usize)
+    }
+
+    /// Adds partitions to a topic until it has `count`: folders first, then the file that makes them count.
+    pub fn grow(&self, name: &str, count: i32) -> Result<(), Refusal> {
+        let _changing = self.lock();
+        let added = self.check_growth(name, count)?;
+        let Some(topic) = self.get(name) else {
+            return refuse(
+                ErrorCode::UnknownTopicOrPartition,
+                "This server does not host this topic.",
+            );
+        };
+        let first = topic.partitions.len();
+        let mut partitions = topic.partitions.clone();
+        let limits = self.limits(&topic.settings);
+        for partition in first..first + added {
+            partitions.push(self.fresh_log(name, partition, limits)?);
+        }
+        let grown = Arc::new(Topic {
+            name: topic.name.clone(),
+            id: topic.id,
+            settings: topic.settings.clone(),
+            partitions,
+            batch_bytes_max: topic.batch_bytes_max,
+        });
+        self.write_checkpoints_locked(false)?;
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(name) {
+            entry.partitions = first + added;
+        }
+        self.save(&entries)?;
+        self.topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), grown);
+        tracing::info!(topic = name, partitions = first + added, "partitions added");
+        Ok(())
+    }
+
+    /// An empty log in the folder of a partition. What an interrupted creation left there is not the new one's.
+    fn fresh_log(&self, name: &str, partition: usize, limits: Limits) -> Result<Arc<PartitionLog>, LogError> {
+        let dir = self.dir.join(format!("{name}-{partition}"));
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e)),
+            _ => {}
+        }
+        let mode = OpenMode {
+            clean: true,
+            recovery_point: 0,
+            start_offset: 0,
+        };
+        PartitionLog::open(&dir, limits, mode, self.counters.clone()).map(Arc::new)
+    }
+
     /// Creates a topic: folders first, then the file that makes them count.
     pub fn create(
         &self,
@@ -246,25 +332,16 @@ impl Topics {
     ) -> Result<Arc<Topic>, Refusal> {
         let _changing = self.lock();
         let count = self.check_new(name, partitions, replication_factor, &settings)?;
-        for partition in 0..count {
-            // What an interrupted creation of the same name left behind is not the new topic's.
-            let dir = self.dir.join(format!("{name}-{partition}"));
-            match std::fs::remove_dir_all(&dir) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e).into()),
-                _ => {}
-            }
-        }
         let entry = Entry {
             id: Uuid::new_v4(),
             partitions: count,
             settings,
         };
-        let mode = |_| OpenMode {
-            clean: true,
-            recovery_point: 0,
-            start_offset: 0,
-        };
-        let topic = Arc::new(self.open_topic(name, &entry, mode)?);
+        let limits = self.limits(&entry.settings);
+        let logs = (0..count)
+            .map(|p| self.fresh_log(name, p, limits))
+            .collect::<Result<_, _>>()?;
+        let topic = Arc::new(self.topic_of(name, &entry, logs));
         // What the checkpoints say of an earlier topic of the same name must not be taken for the new one's.
         self.write_checkpoints_locked(false)?;
         let mut entries = self.entries();
@@ -360,8 +437,10 @@ impl Topics {
 /// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
 pub fn check_name(name: &str) -> Result<(), Refusal> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(legal) {
-        let message = "Topic name is invalid: 1 to 249 ASCII letters, digits, '.', '_' and '-'.";
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name == "." || name == ".." || !name.bytes().all(legal) {
+        // A name on the wire may be longer than a message.
+        let start: String = name.chars().take(NAME_BYTES_MAX).collect();
+        let message = format!("Topic name '{start}' is invalid: 1 to 249 ASCII letters, digits, '.', '_' and '-'.");
         return refuse(ErrorCode::InvalidTopicException, message);
     }
     Ok(())

@@ -33,7 +33,7 @@ numbered! {
     ApiKey {
         Produce = 0, Fetch = 1, ListOffsets = 2, Metadata = 3, FindCoordinator = 10, ApiVersions = 18,
         CreateTopics = 19, DeleteTopics = 20, DeleteRecords = 21, InitProducerId = 22, OffsetForLeaderEpoch = 23,
-        DescribeConfigs = 32, DescribeCluster = 60,
+        DescribeConfigs = 32, CreatePartitions = 37, DescribeCluster = 60,
     }
 }
 
@@ -75,7 +75,7 @@ pub const VERSIONS: &[ApiVersionRow] = &[
         flexible_from: 9,
     },
     row(ApiKey::Fetch, 4, 12, 12),
-    row(ApiKey::ListOffsets, 1, 8, 6),
+    row(ApiKey::ListOffsets, 1, 10, 6),
     row(ApiKey::Metadata, 0, 12, 9),
     row(ApiKey::FindCoordinator, 0, 4, 3),
     row(ApiKey::ApiVersions, 0, 4, 3),
@@ -85,6 +85,7 @@ pub const VERSIONS: &[ApiVersionRow] = &[
     row(ApiKey::InitProducerId, 0, 4, 2),
     row(ApiKey::OffsetForLeaderEpoch, 2, 4, 4),
     row(ApiKey::DescribeConfigs, 1, 4, 4),
+    row(ApiKey::CreatePartitions, 0, 3, 2),
     row(ApiKey::DescribeCluster, 0, 1, 0),
 ];
 

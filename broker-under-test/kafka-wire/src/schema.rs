@@ -57,6 +57,7 @@ fn shape(key: ApiKey) -> Option<&'static [Field]> {
                 always!(Str),
                 always!(Structs(&[always!(I32), from!(I32, 4), always!(I64)])),
             ])),
+            from!(I32, 10),
         ],
         ApiKey::Metadata => &[
             always!(Structs(&[from!(Uuid, 10), always!(NullableString)])),
@@ -101,6 +102,15 @@ fn shape(key: ApiKey) -> Option<&'static [Field]> {
             always!(Structs(&[always!(I8), always!(Str), always!(Array(&Str))])),
             always!(Bool),
             from!(Bool, 3),
+        ],
+        ApiKey::CreatePartitions => &[
+            always!(Structs(&[
+                always!(Str),
+                always!(I32),
+                always!(Structs(&[always!(Array(&I32))])),
+            ])),
+            always!(I32),
+            always!(Bool),
         ],
         ApiKey::DescribeCluster => &[always!(Bool), from!(I8, 1)],
     })

@@ -1,7 +1,9 @@
-//! CreateTopics, DeleteTopics, DeleteRecords, DescribeConfigs.
+//! CreateTopics, CreatePartitions, DeleteTopics, DeleteRecords, DescribeConfigs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
@@ -10,8 +12,9 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse, TopicName,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    TopicName,
 };
 use kafka_wire::ErrorCode;
 use uuid::Uuid;
@@ -120,6 +123,55 @@ fn topic_settings(call: &Call, topic: &Topic) -> Vec<CreatableTopicConfigs> {
             .with_config_source(source)
     };
     TOPIC_SETTINGS.iter().map(one).collect()
+}
+
+pub(super) fn create_partitions(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let mut times: BTreeMap<&TopicName, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *times.entry(&topic.name).or_default() += 1;
+    }
+    let one = |topic: &CreatePartitionsTopic| {
+        let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+        let outcome = if times.get(&topic.name).is_some_and(|n| *n > 1) {
+            let message = "Duplicate topic name.".to_owned();
+            Err(Refusal {
+                error: ErrorCode::InvalidRequest,
+                message,
+            })
+        } else {
+            grow(call, topic, request.validate_only)
+        };
+        match outcome {
+            Ok(()) => result,
+            Err(refusal) => result
+                .with_error_code(refusal.error.code())
+                .with_error_message(Some(text(&refusal.message))),
+        }
+    };
+    // Each name once, as Kafka answers.
+    let mut seen = BTreeSet::new();
+    let distinct = request.topics.iter().filter(|t| seen.insert(&t.name));
+    CreatePartitionsResponse::default().with_results(distinct.map(one).collect())
+}
+
+fn grow(call: &Call, topic: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+    let topics = &call.broker.topics;
+    let added = topics.check_growth(&topic.name, topic.count)?;
+    if let Some(assignments) = &topic.assignments {
+        let me = call.broker.config.int("node.id");
+        let is_mine = |ids: &[kafka_protocol::messages::BrokerId]| ids.len() == 1 && i64::from(ids[0].0) == me;
+        if assignments.len() != added || !assignments.iter().all(|a| is_mine(&a.broker_ids)) {
+            let message = format!("a manual assignment must name broker {me} alone for each of {added} new partitions");
+            return Err(Refusal {
+                error: ErrorCode::InvalidReplicaAssignment,
+                message,
+            });
+        }
+    }
+    if validate_only {
+        return Ok(());
+    }
+    topics.grow(&topic.name, topic.count)
 }
 
 pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {

@@ -92,6 +92,7 @@ pub fn handle(
         ApiKey::DeleteTopics => call.with(body, admin::delete_topics),
         ApiKey::DeleteRecords => call.with(body, admin::delete_records),
         ApiKey::DescribeConfigs => call.with(body, admin::describe_configs),
+        ApiKey::CreatePartitions => call.with(body, admin::create_partitions),
         ApiKey::ListOffsets => call.with(body, offsets::list_offsets),
         ApiKey::OffsetForLeaderEpoch => call.with(body, offsets::offset_for_leader_epoch),
         ApiKey::InitProducerId => call.with(body, offsets::init_producer_id),

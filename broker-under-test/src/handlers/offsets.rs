@@ -18,12 +18,27 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// The first version that knows a mark; a time has no mark and is known to all.
+fn known_from(timestamp: i64) -> Option<i16> {
+    match timestamp {
+        0.. | LATEST | EARLIEST => Some(1),
+        MAX_TIMESTAMP => Some(7),
+        EARLIEST_LOCAL => Some(8),
+        LATEST_TIERED => Some(9),
+        _ => None,
+    }
+}
 
 pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let one = |topic: &TopicName, p: &ListOffsetsPartition| {
         let answer = ListOffsetsPartitionResponse::default().with_partition_index(p.partition_index);
         // The default's offset, timestamp and epoch are -1.
         let refused = |error: ErrorCode| answer.clone().with_error_code(error.code());
+        if known_from(p.timestamp).is_none_or(|version| call.version < version) {
+            return refused(ErrorCode::UnsupportedVersion);
+        }
         let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
             return refused(ErrorCode::UnknownTopicOrPartition);
         };
@@ -65,6 +80,8 @@ fn find(log: &PartitionLog, timestamp: i64) -> Result<Option<(i64, i64)>, LogErr
         LATEST => Ok(Some((log.end_offset(), -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((log.start_offset(), -1))),
         MAX_TIMESTAMP => log.max_time(),
+        // Nothing is ever moved to another store.
+        LATEST_TIERED => Ok(None),
         t => log.find_time(t),
     }
 }

@@ -16,4 +16,6 @@ mod samples;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod topics;
+#[cfg(test)]
 mod versions;

@@ -1,6 +1,7 @@
 //! One well-formed request per API and version, with every field of that version in use.
 
 use bytes::Bytes;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -35,7 +36,7 @@ pub fn frame(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
     match key {
         ApiKey::Produce => frame(&|id| frame_of(key, v, id, &produce(1))),
         ApiKey::Fetch => frame(&|id| frame_of(key, v, id, &fetch(v))),
-        ApiKey::ListOffsets => frame(&|id| frame_of(key, v, id, &list_offsets())),
+        ApiKey::ListOffsets => frame(&|id| frame_of(key, v, id, &list_offsets(v))),
         ApiKey::Metadata => frame(&|id| frame_of(key, v, id, &metadata(v))),
         ApiKey::FindCoordinator => frame(&|id| frame_of(key, v, id, &find_coordinator(v))),
         ApiKey::ApiVersions => frame(&|id| frame_of(key, v, id, &api_versions())),
@@ -45,6 +46,7 @@ pub fn frame(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
         ApiKey::InitProducerId => frame(&|id| frame_of(key, v, id, &init_producer_id())),
         ApiKey::OffsetForLeaderEpoch => frame(&|id| frame_of(key, v, id, &offset_for_leader_epoch(v))),
         ApiKey::DescribeConfigs => frame(&|id| frame_of(key, v, id, &describe_configs(v))),
+        ApiKey::CreatePartitions => frame(&|id| frame_of(key, v, id, &create_partitions())),
         ApiKey::DescribeCluster => frame(&|id| frame_of(key, v, id, &DescribeClusterRequest::default())),
     }
 }
@@ -82,7 +84,8 @@ pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
                 answer
                     .topics
                     .iter()
-                    .all(|t| t.partitions.len() == 2 || t.error_code != 0)
+                    // More when an attack was a good request to add some.
+                    .all(|t| t.partitions.len() >= 2 || t.error_code != 0)
             );
             answer.topics.iter().map(|t| t.error_code).collect()
         }
@@ -132,6 +135,10 @@ pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
             );
             answer.results.iter().map(|r| r.error_code).collect()
         }
+        ApiKey::CreatePartitions => {
+            let answer: CreatePartitionsResponse = decode(answer, key, v, id);
+            answer.results.iter().map(|r| r.error_code).collect()
+        }
         ApiKey::DescribeCluster => {
             let answer: DescribeClusterResponse = decode(answer, key, v, id);
             vec![answer.error_code]
@@ -156,6 +163,7 @@ pub fn expected_codes(key: ApiKey, v: i16) -> Vec<i16> {
         ApiKey::DeleteTopics => vec![UNKNOWN_TOPIC, 100],
         ApiKey::DeleteRecords => vec![0, UNKNOWN_TOPIC],
         ApiKey::DescribeConfigs => vec![0, 0, UNKNOWN_TOPIC],
+        ApiKey::CreatePartitions => vec![0, UNKNOWN_TOPIC],
     }
 }
 
@@ -198,7 +206,7 @@ fn fetch(v: i16) -> FetchRequest {
     }
 }
 
-fn list_offsets() -> ListOffsetsRequest {
+fn list_offsets(v: i16) -> ListOffsetsRequest {
     let one = |name: &str| {
         let partition = ListOffsetsPartition::default()
             .with_partition_index(0)
@@ -210,6 +218,7 @@ fn list_offsets() -> ListOffsetsRequest {
     ListOffsetsRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_topics(vec![one(TOPIC), one("nothing-here")])
+        .with_timeout_ms(if v < 10 { 0 } else { 1000 })
 }
 
 fn metadata(v: i16) -> MetadataRequest {
@@ -261,6 +270,20 @@ fn create_topics() -> CreateTopicsRequest {
     ];
     CreateTopicsRequest::default()
         .with_topics(topics)
+        .with_timeout_ms(1000)
+        .with_validate_only(true)
+}
+
+/// Validated only.
+fn create_partitions() -> CreatePartitionsRequest {
+    use kafka_protocol::messages::create_partitions_request::CreatePartitionsAssignment;
+    let mine = CreatePartitionsAssignment::default().with_broker_ids(vec![BrokerId(1)]);
+    let one = |name: &str| CreatePartitionsTopic::default().with_name(topic(name)).with_count(3);
+    CreatePartitionsRequest::default()
+        .with_topics(vec![
+            one(TOPIC).with_assignments(Some(vec![mine])),
+            one("nothing-here").with_assignments(None),
+        ])
         .with_timeout_ms(1000)
         .with_validate_only(true)
 }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use kafka_wire::fetch::FetchRequest;
@@ -70,6 +70,7 @@ fn control(key: ApiKey, body: &mut Bytes, version: i16) -> bool {
         ApiKey::InitProducerId => InitProducerIdRequest::decode(body, version).is_ok(),
         ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest::decode(body, version).is_ok(),
         ApiKey::DescribeConfigs => DescribeConfigsRequest::decode(body, version).is_ok(),
+        ApiKey::CreatePartitions => CreatePartitionsRequest::decode(body, version).is_ok(),
         ApiKey::DescribeCluster => DescribeClusterRequest::decode(body, version).is_ok(),
     }
 }
