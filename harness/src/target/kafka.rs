@@ -18,7 +18,7 @@ use results::schema::TargetReceipt;
 
 use super::jars::{self, Installed, Product};
 use super::kafka_config::{self, NodeFiles, Ports};
-use super::{Unavailable, congestion, protocol};
+use super::{Unavailable, congestion, kafka_receipt, protocol};
 use crate::interrupt;
 use crate::process::{self, Cpus, Process};
 
@@ -66,6 +66,7 @@ pub struct Kafka {
     classpath: OsString,
     started_in: Duration,
     heap_mb: u32,
+    authority: Option<PathBuf>,
     /// What became of the wish for a congestion control.
     congestion_control: Option<Result<String, String>>,
 }
@@ -105,9 +106,6 @@ impl Kafka {
         {
             bail!("{key} can't be set: {why}");
         }
-        if spec.tls {
-            bail!("a TLS listener is not part of this version yet");
-        }
         let installed = ensure(spec.version.as_deref())?;
         interrupt::check()?;
         let held: Vec<Held> = (0..spec.nodes)
@@ -121,12 +119,16 @@ impl Kafka {
             nodes: Vec::new(),
             started_in: Duration::ZERO,
             heap_mb: spec.heap_mb,
+            authority: None,
             congestion_control: None,
         };
+        let certificates = spec.tls.then(|| certificates(&spec.dir)).transpose()?;
+        kafka.authority = certificates.as_ref().map(|_| authority_file(&spec.dir));
         let cluster_id = cluster_id();
         for id in 1..=spec.nodes {
             let files = NodeFiles::new(&spec.dir, id);
-            let settings = kafka_config::settings(id, &ports, &files, &spec.settings);
+            let mut settings = kafka_config::settings(id, &ports, &files, &spec.settings);
+            settings.extend(certificates.clone().unwrap_or_default());
             write_files(&files, &settings)?;
             kafka.format(&files, &cluster_id)?;
         }
@@ -164,7 +166,7 @@ impl Kafka {
 
     /// The certificate of the authority that signed the listeners' certificates, PEM.
     pub fn ca_file(&self) -> Option<&Path> {
-        None
+        self.authority.as_deref()
     }
 
     /// Process ids, one per node.
@@ -206,16 +208,18 @@ impl Kafka {
         &self.installed.java.program
     }
 
-    /// What runs, for a manifest, with the settings in force.
+    /// What runs, for a manifest, with the settings in force of the first node, as it tells them itself. The durability class holds
+    /// for topics that are created with the broker's own replication factor, written with acks=all.
     ///
     /// # Errors
     /// Kafka does not answer.
     pub fn receipt(&self) -> anyhow::Result<TargetReceipt> {
-        Ok(TargetReceipt {
-            name: NAME.to_owned(),
-            version: self.version().to_owned(),
-            ..TargetReceipt::default()
-        })
+        let settings = protocol::settings(self.nodes[0].address(), 1).context("Kafka does not tell its settings")?;
+        let mut receipt = kafka_receipt::of_settings(self.version(), &settings);
+        let java = &self.installed.java.version;
+        kafka_receipt::add_jvm(&mut receipt, java, &kafka_config::jvm_flags(self.heap_mb), self.heap_mb);
+        kafka_receipt::add_terms(&mut receipt, self.nodes.len(), self.congestion_control());
+        Ok(receipt)
     }
 
     /// The congestion control of its connections, or why it could not be set; `None` when the kernel's default was wanted.
@@ -411,6 +415,28 @@ fn cluster_id() -> String {
             return id;
         }
     }
+}
+
+fn authority_file(dir: &Path) -> PathBuf {
+    dir.join("tls").join("ca.pem")
+}
+
+/// Makes the certificates, writes the authority's for clients, and answers the settings of a TLS listener.
+#[cfg(feature = "tls")]
+fn certificates(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let made = super::certificates::make()?;
+    let file = authority_file(dir);
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(dir.join("tls"))?;
+        std::fs::write(&file, made.authority)
+    };
+    write().with_context(|| format!("can't write {}", file.display()))?;
+    Ok(kafka_config::tls_settings(made.server, made.server_key))
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificates(_: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    bail!("a TLS listener needs a build with the feature `tls`, which is part of the default ones")
 }
 
 fn write_files(files: &NodeFiles, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {

@@ -146,6 +146,16 @@ pub fn settings(
     settings
 }
 
+/// The settings of a TLS listener: a certificate and its key, both PEM, which lie in `server.properties` itself.
+#[cfg(feature = "tls")]
+pub fn tls_settings(certificate: String, key: String) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
+        ("ssl.keystore.certificate.chain".to_owned(), certificate),
+        ("ssl.keystore.key".to_owned(), key),
+    ])
+}
+
 /// Settings as the text of a properties file of Java.
 pub fn properties_text(settings: &BTreeMap<String, String>) -> String {
     let escaped = |text: &str| text.replace('\\', "\\\\").replace('\n', "\\n");

@@ -1,11 +1,14 @@
 //! Targets: what an experiment or a scenario is run against.
 
 pub mod bundled;
+#[cfg(feature = "tls")]
+mod certificates;
 pub mod congestion;
 pub mod jars;
 pub mod java;
 pub mod kafka;
 mod kafka_config;
+mod kafka_receipt;
 mod protocol;
 
 /// Why a target can't be had here, and what to do about it: one line.
