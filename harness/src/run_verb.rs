@@ -419,6 +419,9 @@ fn prepare<'a>(
         };
         let preload = PreloadSpec {
             topic: TOPIC.to_owned(),
+            partitions: 1,
+            replicas: 1,
+            configs: Default::default(),
             stored_batch_bytes: fetch.stored_batch_bytes as usize,
             file_bytes,
             payload: payload.clone(),

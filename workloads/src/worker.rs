@@ -9,8 +9,12 @@
 //! A worker starts no threads and reports no CPU time: the kernel knows it per process.
 
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
+use crate::native::endpoint::Bootstrap;
 use crate::native::fetch::{FetchClient, FetchSpec};
+use crate::native::ledger::Ledger;
 use crate::native::preload::{PreloadIndex, PreloadSpec, preload};
+use crate::native::produce::{ProduceClient, ProduceSpec};
+use crate::native::security::Security;
 use crate::native::verify::{Check, verify};
 use crate::native::{ClientError, Phase, PhaseResult};
 use serde::{Deserialize, Serialize};
@@ -32,8 +36,11 @@ pub const EXIT_ERROR: u8 = 3;
 pub enum WorkerSpec {
     /// Drain a topic.
     Fetch {
-        /// The broker.
-        address: SocketAddr,
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
         /// File with the [`PreloadIndex`] of the topic.
         index: PathBuf,
         /// How it is drained.
@@ -42,6 +49,23 @@ pub enum WorkerSpec {
         warmup_ms: u32,
         /// Traffic after each `go`.
         window: Phase,
+    },
+    /// Produce to a topic that exists.
+    Produce {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// What, and how.
+        produce: ProduceSpec,
+        /// Traffic before `ready`, ms.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+        /// File that the [`Ledger`] of all phases is written to, at the end.
+        #[serde(default)]
+        ledger: Option<PathBuf>,
     },
     /// Send a file without a protocol to one connection.
     BareServe {
@@ -61,8 +85,11 @@ pub enum WorkerSpec {
     },
     /// Fill a topic.
     Preload {
-        /// The broker.
-        address: SocketAddr,
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
         /// With what.
         preload: PreloadSpec,
         /// File that the [`PreloadIndex`] is written to.
@@ -70,9 +97,12 @@ pub enum WorkerSpec {
     },
     /// Check a topic.
     Verify {
-        /// The broker.
-        address: SocketAddr,
-        /// File with the [`PreloadIndex`] of the topic.
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// File with the [`PreloadIndex`] or the [`Ledger`] of the topic.
         index: PathBuf,
         /// `max_bytes` of each fetch.
         response_bytes: u32,
@@ -109,7 +139,7 @@ pub enum WorkerEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerResult {
-    /// Of a window of [`WorkerSpec::Fetch`] or [`WorkerSpec::BareReceive`].
+    /// Of a window of [`WorkerSpec::Fetch`], [`WorkerSpec::Produce`] or [`WorkerSpec::BareReceive`].
     Phase(PhaseResult),
     /// Of [`WorkerSpec::BareServe`].
     Served(BareServed),
@@ -159,14 +189,29 @@ impl<I: BufRead, O: Write> Driver<I, O> {
         let result = match serde_json::from_str(&self.line()?)? {
             WorkerSpec::Fetch {
                 address,
+                security,
                 index,
                 fetch,
                 warmup_ms,
                 window,
             } => {
-                let mut client = FetchClient::connect(address, PreloadIndex::read(&index)?, fetch)?;
+                let mut client = FetchClient::connect(&address, &security, PreloadIndex::read(&index)?, fetch)?;
                 let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
                 return self.windows(warmup, || client.run(window));
+            }
+            WorkerSpec::Produce {
+                address,
+                security,
+                produce,
+                warmup_ms,
+                window,
+                ledger,
+            } => {
+                let mut client = ProduceClient::connect(&address, &security, produce)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
+                self.windows(warmup, || client.run(window))?;
+                // Not before, as it would be work of the window.
+                return Ok(ledger.map_or(Ok(()), |path| client.ledger().write(&path))?);
             }
             WorkerSpec::BareReceive {
                 address,
@@ -191,22 +236,23 @@ impl<I: BufRead, O: Write> Driver<I, O> {
             }
             WorkerSpec::Preload {
                 address,
+                security,
                 preload: spec,
                 index,
             } => {
-                let stored = preload(address, &spec)?;
+                let stored = preload(&address, &security, &spec)?;
                 stored.write(&index)?;
-                let records = u64::try_from(stored.end_offset).unwrap_or_default();
                 WorkerResult::Preloaded {
-                    batches: stored.base_offsets.len() as u64,
-                    records,
+                    batches: stored.ledger.total_batches(),
+                    records: stored.ledger.total_records(),
                 }
             }
             WorkerSpec::Verify {
                 address,
+                security,
                 index,
                 response_bytes,
-            } => WorkerResult::Checks(verify(address, &PreloadIndex::read(&index)?, response_bytes)?),
+            } => WorkerResult::Checks(verify(&address, &security, &Ledger::read(&index)?, response_bytes)?),
         };
         self.say(&WorkerEvent::Done { result })?;
         self.go_again().map(drop)
@@ -288,7 +334,8 @@ mod tests {
 
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let spec = WorkerSpec::Verify {
-            address,
+            address: address.into(),
+            security: Security::default(),
             index: "no/such/index.json".into(),
             response_bytes: 1,
         };

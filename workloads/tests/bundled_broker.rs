@@ -5,7 +5,7 @@ use workloads::definition::{self, Definition};
 use workloads::native::fetch::{FetchClient, FetchSpec};
 use workloads::native::preload::{PreloadSpec, preload};
 use workloads::native::verify::verify;
-use workloads::native::{Phase, Receiver};
+use workloads::native::{Bootstrap, Phase, Receiver, Security};
 
 /// A broker with the definition's settings and one path.
 fn config(definition: &Definition, path: &str, data_dir: &str) -> Config {
@@ -42,16 +42,21 @@ fn every_path_delivers_what_was_preloaded() {
         let file_bytes = 4 << 20;
         let spec = PreloadSpec {
             topic: "zero-copy".to_owned(),
+            partitions: 1,
+            replicas: 1,
+            configs: Default::default(),
             stored_batch_bytes: definition.fetch.stored_batch_bytes as usize,
             file_bytes,
             payload: definition.payload.into(),
             seed: 4,
             base_timestamp_ms: 1_700_000_000_000,
         };
-        let index = preload(broker.address, &spec).unwrap();
-        let checks = verify(broker.address, &index, 1 << 20).unwrap();
+        let brokers = Bootstrap::from(broker.address);
+        let plain = Security::default();
+        let index = preload(&brokers, &plain, &spec).unwrap();
+        let checks = verify(&brokers, &plain, &index.ledger, 1 << 20).unwrap();
         assert!(checks.iter().all(|check| check.ok), "{path}: {checks:?}");
-        checksums.push(index.payload_checksum);
+        checksums.push(index.ledger.partitions[0].checksum);
 
         for receiver in [Receiver::Copy, Receiver::Discard] {
             for response_bytes in [4_096, 65_536, 1 << 20, 3_000_000] {
@@ -63,7 +68,7 @@ fn every_path_delivers_what_was_preloaded() {
                     receive_buffer_bytes: definition.fetch.receive_buffer_bytes as usize,
                     socket_receive_buffer_bytes: None,
                 };
-                let mut client = FetchClient::connect(broker.address, index.clone(), spec).unwrap();
+                let mut client = FetchClient::connect(&brokers, &plain, index.clone(), spec).unwrap();
                 let pass = client
                     .run(Phase {
                         duration_ms: 60_000,

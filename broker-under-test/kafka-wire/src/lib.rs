@@ -13,6 +13,7 @@ compile_error!(
     "Assay runs on Linux only: it measures sendfile, splice, mincore and /proc, which other systems do not have."
 );
 
+pub mod admin;
 pub mod api;
 pub mod batch;
 pub mod crc;

@@ -2,9 +2,10 @@
 
 use bytes::BufMut;
 
-use crate::cursor::{Cursor, Result};
+use crate::admin::CLIENT_ID;
+use crate::cursor::{Cursor, Result, WireError};
 use crate::encode::Encode;
-use crate::frame::{finish_frame, start_request};
+use crate::frame::{finish_frame_with, start_request};
 use crate::schema::check_elements;
 use crate::{ApiKey, ErrorCode};
 
@@ -126,7 +127,24 @@ pub fn encode_response(out: &mut Vec<u8>, version: i16, results: &[ProduceResult
 
 /// Appends a whole request frame with one batch for one partition, in [`CLIENT_VERSION`].
 pub fn encode_request(out: &mut Vec<u8>, correlation_id: i32, topic: &str, partition: i32, acks: i16, batch: &[u8]) {
-    let start = start_request(out, ApiKey::Produce, CLIENT_VERSION, correlation_id, "assay");
+    encode_request_head(out, correlation_id, topic, partition, acks, batch.len());
+    out.put_slice(batch);
+    out.put_slice(&REQUEST_TAIL);
+}
+
+/// What ends a request in [`CLIENT_VERSION`], behind the batch: no tagged fields of partition, topic and request.
+pub const REQUEST_TAIL: [u8; 3] = [0; 3];
+
+/// Appends what stands in front of the batch, for a client that sends the batch from where it lies; [`REQUEST_TAIL`] must follow it.
+pub fn encode_request_head(
+    out: &mut Vec<u8>,
+    correlation_id: i32,
+    topic: &str,
+    partition: i32,
+    acks: i16,
+    batch_bytes: usize,
+) {
+    let start = start_request(out, ApiKey::Produce, CLIENT_VERSION, correlation_id, CLIENT_ID);
     out.put_nullable_string(None, true);
     out.put_i16(acks);
     out.put_i32(30_000);
@@ -134,12 +152,8 @@ pub fn encode_request(out: &mut Vec<u8>, correlation_id: i32, topic: &str, parti
     out.put_string(topic, true);
     out.put_array_len(1, true);
     out.put_i32(partition);
-    out.put_uvarint(batch.len() as u32 + 1);
-    out.put_slice(batch);
-    out.put_no_tags(true);
-    out.put_no_tags(true);
-    out.put_no_tags(true);
-    finish_frame(out, start);
+    out.put_uvarint(batch_bytes as u32 + 1);
+    finish_frame_with(out, start, batch_bytes + REQUEST_TAIL.len());
 }
 
 /// Reads a response frame (behind its length) in `version`: the correlation id and the results.
@@ -194,6 +208,63 @@ pub fn decode_response(frame: &[u8], version: i16) -> Result<(i32, Vec<ProduceRe
     Ok((correlation_id, results))
 }
 
+/// The answer to a request for one partition in [`CLIENT_VERSION`], borrowed from the frame: for a client that counts and allocates
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseHead<'a> {
+    /// Echo of the request.
+    pub correlation_id: i32,
+    /// Partition.
+    pub partition: i32,
+    /// Kafka's error code.
+    pub error: i16,
+    /// Offset of the first record, -1 on an error.
+    pub base_offset: i64,
+    /// What is wrong, in words.
+    pub message: Option<&'a str>,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// Reads a frame behind its length.
+    ///
+    /// # Errors
+    /// Truncation, or an answer that does not hold exactly one topic with one partition.
+    pub fn decode(frame: &'a [u8]) -> Result<Self> {
+        let c = &mut Cursor::new(frame);
+        let one = |c: &mut Cursor, bytes_min| {
+            let at = c.position();
+            match c.array_len(true, bytes_min)? {
+                Some(1) => Ok(()),
+                other => Err(WireError::InvalidLength {
+                    at,
+                    length: other.map_or(-1, |n| n as i64),
+                }),
+            }
+        };
+        let correlation_id = c.i32()?;
+        c.skip_tagged_fields()?;
+        one(c, 3)?;
+        c.string(true)?;
+        one(c, 33)?;
+        let (partition, error, base_offset) = (c.i32()?, c.i16()?, c.i64()?);
+        c.i64()?; // time of the append
+        c.i64()?; // log start offset
+        for _ in 0..c.array_len(true, 6)?.unwrap_or(0) {
+            c.i32()?;
+            c.nullable_string(true)?;
+            c.skip_tagged_fields()?;
+        }
+        let message = c.nullable_string(true)?;
+        Ok(Self {
+            correlation_id,
+            partition,
+            error,
+            base_offset,
+            message,
+        })
+    }
+}
+
 impl ProduceResult {
     /// A refusal.
     pub fn refused(topic: &str, partition: i32, error: ErrorCode, message: Option<String>) -> Self {
@@ -229,6 +300,29 @@ mod tests {
         let p = request.partitions[0];
         assert_eq!((p.topic, p.partition, p.records), ("orders", 3, Some(&[1u8, 2, 3][..])));
         assert_eq!(&frame[p.records_at..p.records_at + 3], [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_head_of_an_answer_is_what_the_whole_answer_says() {
+        let result = ProduceResult::refused("orders", 3, ErrorCode::NotLeaderOrFollower, Some("gone".into()));
+        let mut out = Vec::new();
+        out.put_i32(5);
+        out.put_no_tags(true);
+        encode_response(&mut out, CLIENT_VERSION, std::slice::from_ref(&result));
+        let head = ResponseHead::decode(&out).unwrap();
+        assert_eq!((head.correlation_id, head.partition, head.error), (5, 3, result.error));
+        assert_eq!((head.base_offset, head.message), (-1, Some("gone")));
+        for end in 0..out.len() {
+            assert!(
+                ResponseHead::decode(&out[..end]).is_err() || end >= out.len() - 7,
+                "cut at {end}"
+            );
+        }
+        let mut two = Vec::new();
+        two.put_i32(5);
+        two.put_no_tags(true);
+        encode_response(&mut two, CLIENT_VERSION, &[result.clone(), result]);
+        assert!(ResponseHead::decode(&two).is_err());
     }
 
     #[test]

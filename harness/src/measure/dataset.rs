@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use workloads::native::Security;
 use workloads::native::preload::PreloadSpec;
 use workloads::worker::{WorkerResult, WorkerSpec};
 
@@ -41,7 +42,8 @@ impl Dataset {
         let index = dir.with_extension("index.json");
         let running = BundledBroker::start(broker)?;
         let spec = WorkerSpec::Preload {
-            address: running.address(),
+            address: running.address().into(),
+            security: Security::default(),
             preload,
             index: index.clone(),
         };

@@ -12,7 +12,7 @@ use results::schema::{LedgerEntry, Measurement, PlannedTrial, SeriesPoint, Targe
 use workloads::definition::Definition;
 use workloads::native::bare::{BarePath, BareReceiveSpec, BareServeSpec};
 use workloads::native::fetch::FetchSpec;
-use workloads::native::{Phase, PhaseResult, Receiver};
+use workloads::native::{Phase, PhaseResult, Receiver, Security};
 use workloads::worker::{WorkerEvent, WorkerResult, WorkerSpec};
 
 use crate::measure::dataset::Dataset;
@@ -160,7 +160,8 @@ impl Bench<'_> {
         })?;
         let fetch = &self.definition.fetch;
         let spec = WorkerSpec::Fetch {
-            address: broker.address(),
+            address: broker.address().into(),
+            security: Security::default(),
             index: dataset.index.clone(),
             fetch: FetchSpec {
                 response_bytes: levels.response_bytes,
@@ -322,7 +323,8 @@ impl Bench<'_> {
         dataset: &Dataset,
     ) -> anyhow::Result<Vec<LedgerEntry>> {
         let spec = WorkerSpec::Verify {
-            address: broker.address(),
+            address: broker.address().into(),
+            security: Security::default(),
             index: dataset.index.clone(),
             response_bytes: Levels::of(trial)?.response_bytes,
         };

@@ -7,6 +7,7 @@ use super::ClientError;
 use super::connection::{ConnectOptions, open_stream};
 use super::intake::{Intake, Receiver};
 use super::phase::{Phase, PhaseResult, latency_histogram, record};
+use super::stream::Stream;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -214,7 +215,7 @@ pub struct BareReceiveSpec {
 
 /// The receiving end of [`serve`].
 pub struct BareClient {
-    stream: TcpStream,
+    stream: Stream,
     spec: BareReceiveSpec,
     intake: Intake,
     flowed: bool,
@@ -233,7 +234,7 @@ impl BareClient {
             receive_buffer_bytes: spec.socket_receive_buffer_bytes,
             ..ConnectOptions::default()
         };
-        let stream = open_stream(address, &options)?;
+        let stream = Stream::plain(open_stream(address, &options)?);
         let intake = Intake::new(spec.receiver, spec.receive_buffer_bytes, 1);
         Ok(Self {
             stream,
@@ -249,7 +250,7 @@ impl BareClient {
     /// # Errors
     /// The connection breaks; or the stream ends although it should not.
     pub fn run(&mut self, phase: Phase) -> Result<PhaseResult, ClientError> {
-        let receive_calls_before = self.intake.calls();
+        let receive_calls_before = self.stream.calls().receive;
         let mut settled_bytes = 0;
         let mut data_ended = false;
         if self.flowed && !phase.single_pass {
@@ -278,13 +279,15 @@ impl BareClient {
         }
         Ok(PhaseResult {
             responses,
+            records: 0,
             delivered_bytes,
             moved_bytes: delivered_bytes + settled_bytes,
             wall_ns: u64::try_from((now - started).as_nanos()).unwrap_or(u64::MAX),
             response_bytes_achieved: delivered_bytes as f64 / responses.max(1) as f64,
             send_calls: 0,
-            receive_calls: self.intake.calls() - receive_calls_before,
+            receive_calls: self.stream.calls().receive - receive_calls_before,
             data_ended,
+            produced: Vec::new(),
             latency_ns,
         })
     }
@@ -293,7 +296,7 @@ impl BareClient {
     fn chunk(&mut self, phase: Phase) -> Result<(u64, bool), ClientError> {
         let mut taken = 0;
         while taken < self.spec.chunk_bytes {
-            match self.intake.some(&self.stream, self.spec.chunk_bytes - taken) {
+            match self.intake.some(&mut self.stream, self.spec.chunk_bytes - taken) {
                 Ok(bytes) => taken += bytes,
                 Err(ClientError::Closed { .. }) if phase.single_pass => return Ok((taken as u64, true)),
                 Err(error) => return Err(error),
@@ -306,8 +309,8 @@ impl BareClient {
     fn wait_until_still(&self) -> Result<(), ClientError> {
         let (mut before, mut same) = (None, 0);
         for _ in 0..STILL_POLLS_MAX {
-            let queued =
-                queued_bytes(&self.stream).map_err(|error| ClientError::socket("reading the queue's length", error))?;
+            let queued = queued_bytes(self.stream.socket())
+                .map_err(|error| ClientError::socket("reading the queue's length", error))?;
             same = if before == Some(queued) { same + 1 } else { 0 };
             if same >= STILL_POLLS_SAME {
                 break;

@@ -3,27 +3,27 @@
 //! It does not reconnect and does not retry: a client that measures must know when its connection broke.
 
 use super::ClientError;
-use kafka_wire::encode::{BufMut, Encode};
-use kafka_wire::frame::{finish_frame, start_request};
-use kafka_wire::{ApiKey, Cursor, FrameBuffer};
-use std::io::{Read, Write};
+use super::endpoint::Endpoint;
+use super::security::Security;
+use super::stream::{Stream, Wait};
+use kafka_wire::{Cursor, FrameBuffer};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Largest response frame that is read, bytes: far above every response size of an experiment.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;
-/// CreateTopics before it became flexible.
-const CREATE_TOPICS_VERSION: i16 = 4;
 
 /// How a connection is made.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectOptions {
-    /// For the connection to be made.
+    /// For the connection to be made, and for each step until it may be used.
     pub connect_timeout: Duration,
     /// For each send or receive.
     pub io_timeout: Duration,
     /// SO_RCVBUF in bytes; `None` leaves it to the kernel's tuning.
     pub receive_buffer_bytes: Option<usize>,
+    /// SO_SNDBUF in bytes; `None` leaves it to the kernel's tuning.
+    pub send_buffer_bytes: Option<usize>,
 }
 
 impl Default for ConnectOptions {
@@ -33,6 +33,7 @@ impl Default for ConnectOptions {
             connect_timeout,
             io_timeout,
             receive_buffer_bytes: None,
+            send_buffer_bytes: None,
         }
     }
 }
@@ -48,19 +49,26 @@ pub fn open_stream(address: SocketAddr, options: &ConnectOptions) -> Result<TcpS
         if let Some(bytes) = options.receive_buffer_bytes {
             socket.set_recv_buffer_size(bytes)?;
         }
+        if let Some(bytes) = options.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes)?;
+        }
         socket.connect_timeout(&address.into(), options.connect_timeout)?;
         socket.set_tcp_nodelay(true)?;
-        socket.set_read_timeout(Some(options.io_timeout))?;
-        socket.set_write_timeout(Some(options.io_timeout))?;
+        set_time_limit(&socket, options.io_timeout)?;
         Ok(socket.into())
     };
     connect().map_err(|source| ClientError::Connect { address, source })
 }
 
+fn set_time_limit(socket: &socket2::Socket, limit: Duration) -> std::io::Result<()> {
+    socket.set_read_timeout(Some(limit))?;
+    socket.set_write_timeout(Some(limit))
+}
+
 /// A connection that answers come back on in the order of the requests.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: FrameBuffer,
     /// Whether the frame at the front of the buffer was handed out and may be dropped.
     front_is_read: bool,
@@ -68,18 +76,44 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to the first address of `endpoint` that answers, and secures the connection.
+    ///
+    /// # Errors
+    /// Nobody is there, or the two ends don't agree on the security.
+    pub fn open(endpoint: &Endpoint, security: &Security, options: &ConnectOptions) -> Result<Self, ClientError> {
+        if security != &Security::default() {
+            return Err(ClientError::Spec("TLS and SASL are not served yet".to_owned()));
+        }
+        let mut failure = None;
+        for address in endpoint.resolve()? {
+            match open_stream(address, options) {
+                Ok(socket) => return Ok(Self::over(Stream::plain(socket))),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or(ClientError::Closed { doing: "connecting" }))
+    }
+
+    /// Connects without TLS or SASL.
     ///
     /// # Errors
     /// [`ClientError::Connect`].
     pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self, ClientError> {
-        let stream = open_stream(address, options)?;
-        Ok(Self {
+        Ok(Self::over(Stream::plain(open_stream(address, options)?)))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self {
             stream,
             buffer: FrameBuffer::new(FRAME_BYTES_MAX),
             front_is_read: false,
             correlation_id: 0,
-        })
+        }
+    }
+
+    /// The stream, between two requests.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// A correlation id that this connection has not used yet.
@@ -93,9 +127,7 @@ impl Connection {
     /// # Errors
     /// The connection broke or the peer does not read for the time limit.
     pub fn send(&mut self, frames: &[u8]) -> Result<(), ClientError> {
-        self.stream
-            .write_all(frames)
-            .map_err(|error| ClientError::socket("sending a request", error))
+        self.stream.write_all(frames)
     }
 
     /// Receives the next frame, behind its length; it must begin with `correlation_id`.
@@ -108,10 +140,10 @@ impl Connection {
             self.buffer.consume_frame();
         }
         while self.buffer.frame()?.is_none() {
-            let read = match self.stream.read(self.buffer.space()) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                read => read.map_err(|error| ClientError::socket(DOING, error))?,
-            };
+            let read = self
+                .stream
+                .read(self.buffer.space(), Wait::Yes)
+                .map_err(|error| ClientError::socket(DOING, error))?;
             if read == 0 {
                 return Err(ClientError::Closed { doing: DOING });
             }
@@ -129,42 +161,15 @@ impl Connection {
         Ok(frame)
     }
 
-    /// Creates a topic with one replica of each partition.
+    /// Sends the request that `encode` appends and receives its answer.
     ///
     /// # Errors
-    /// The broker refuses, for example because the topic exists already.
-    pub fn create_topic(&mut self, topic: &str, partitions: i32) -> Result<(), ClientError> {
+    /// As [`Self::send`] and [`Self::receive`].
+    pub fn ask(&mut self, encode: impl FnOnce(&mut Vec<u8>, i32)) -> Result<&[u8], ClientError> {
         let correlation_id = self.next_correlation_id();
         let mut request = Vec::new();
-        let start = start_request(
-            &mut request,
-            ApiKey::CreateTopics,
-            CREATE_TOPICS_VERSION,
-            correlation_id,
-            "assay",
-        );
-        request.put_array_len(1, false);
-        request.put_string(topic, false);
-        request.put_i32(partitions);
-        request.put_i16(1); // replicas
-        request.put_array_len(0, false); // assignments
-        request.put_array_len(0, false); // configs
-        request.put_i32(30_000); // timeout, ms
-        request.put_u8(0); // not only validated
-        finish_frame(&mut request, start);
+        encode(&mut request, correlation_id);
         self.send(&request)?;
-
-        let mut cursor = Cursor::new(self.receive(correlation_id)?);
-        cursor.i32()?; // correlation id, checked already
-        cursor.i32()?; // throttle time
-        for _ in 0..cursor.array_len(false, 6)?.unwrap_or(0) {
-            let name = cursor.string(false)?;
-            let code = cursor.i16()?;
-            let message = cursor.nullable_string(false)?;
-            if name == topic && code != 0 {
-                return Err(ClientError::refused("CreateTopics", topic, code, message));
-            }
-        }
-        Ok(())
+        self.receive(correlation_id)
     }
 }

@@ -3,9 +3,9 @@
 //! On loopback the receiver decides the answer of a zero-copy experiment, so the fetch client and the bare limit share this code.
 
 use super::ClientError;
+use super::stream::{Stream, Wait};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 const DOING: &str = "receiving records";
@@ -16,7 +16,7 @@ const DOING: &str = "receiving records";
 pub enum Receiver {
     /// recv into one user buffer that is used again, and nothing else.
     Copy,
-    /// recv with MSG_TRUNC and no buffer: TCP drops the bytes without a copy (tcp(7)).
+    /// recv with MSG_TRUNC and no buffer: TCP drops the bytes without a copy (tcp(7)). Over TLS they are decrypted first, and then dropped.
     Discard,
 }
 
@@ -28,7 +28,6 @@ pub(super) struct Intake {
     /// Unread bytes are `buffer[start..end]`; always empty when the receiver discards.
     start: usize,
     end: usize,
-    calls: u64,
 }
 
 impl Intake {
@@ -43,17 +42,16 @@ impl Intake {
             buffer: vec![0; bytes],
             start: 0,
             end: 0,
-            calls: 0,
         }
     }
 
-    /// System calls so far.
-    pub fn calls(&self) -> u64 {
-        self.calls
+    /// Whether bytes wait here, of which the socket knows nothing.
+    pub fn has_bytes(&self) -> bool {
+        self.start < self.end
     }
 
     /// Takes exactly `bytes` to look at; not more than the `head_bytes_max` of [`Self::new`].
-    pub fn head(&mut self, stream: &TcpStream, bytes: usize) -> Result<&[u8], ClientError> {
+    pub fn head(&mut self, stream: &mut Stream, bytes: usize) -> Result<&[u8], ClientError> {
         if self.buffer.len() - self.start < bytes {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -65,7 +63,7 @@ impl Intake {
                 Receiver::Copy => (self.buffer.len(), 0),
                 Receiver::Discard => (self.start + bytes, libc::MSG_WAITALL),
             };
-            self.end += receive(stream, Some(&mut self.buffer[self.end..to]), 0, flags, &mut self.calls)?;
+            self.end += receive(stream, Some(&mut self.buffer[self.end..to]), 0, flags)?;
         }
         let head = self.start..self.start + bytes;
         self.start = head.end;
@@ -76,7 +74,7 @@ impl Intake {
     }
 
     /// Takes exactly `bytes` and looks at none.
-    pub fn body(&mut self, stream: &TcpStream, bytes: usize) -> Result<(), ClientError> {
+    pub fn body(&mut self, stream: &mut Stream, bytes: usize) -> Result<(), ClientError> {
         let mut left = bytes;
         while left > 0 {
             left -= self.some(stream, left)?;
@@ -85,20 +83,14 @@ impl Intake {
     }
 
     /// Takes 1 to `bytes` as they come and looks at none.
-    pub fn some(&mut self, stream: &TcpStream, bytes: usize) -> Result<usize, ClientError> {
+    pub fn some(&mut self, stream: &mut Stream, bytes: usize) -> Result<usize, ClientError> {
         match self.receiver {
             // Waiting for all of it costs one call per body instead of one per wake-up.
-            Receiver::Discard => receive(
-                stream,
-                None,
-                bytes,
-                libc::MSG_TRUNC | libc::MSG_WAITALL,
-                &mut self.calls,
-            ),
+            Receiver::Discard => receive(stream, None, bytes, libc::MSG_TRUNC | libc::MSG_WAITALL),
             Receiver::Copy => {
                 if self.start == self.end {
                     self.start = 0;
-                    self.end = receive(stream, Some(&mut self.buffer), 0, 0, &mut self.calls)?;
+                    self.end = receive(stream, Some(&mut self.buffer), 0, 0)?;
                 }
                 let taken = bytes.min(self.end - self.start);
                 self.start += taken;
@@ -108,32 +100,42 @@ impl Intake {
     }
 }
 
-/// One recv(2), again after a signal: into `buffer`, or without one for at most `discard_bytes`. Never returns 0.
+/// Receives, again after a signal: into `buffer`, or without one for at most `discard_bytes`. Never returns 0.
 fn receive(
-    stream: &TcpStream,
+    stream: &mut Stream,
     buffer: Option<&mut [u8]>,
     discard_bytes: usize,
     flags: libc::c_int,
-    calls: &mut u64,
 ) -> Result<usize, ClientError> {
+    if !stream.is_plain() {
+        return match buffer {
+            Some(buffer) => some_bytes(stream.read(buffer, Wait::Yes)),
+            None => some_bytes(stream.skip(discard_bytes)),
+        };
+    }
     let (address, length) = match buffer {
         Some(buffer) => (buffer.as_mut_ptr(), buffer.len()),
         None => (std::ptr::null_mut(), discard_bytes),
     };
     loop {
-        *calls += 1;
+        stream.count_receive();
         // SAFETY: the descriptor is open while `stream` is borrowed. Either the pointer and length are those of a live, exclusively
         // borrowed slice, or the pointer is null and the flags hold MSG_TRUNC, with which TCP writes nothing.
-        let received = unsafe { libc::recv(stream.as_raw_fd(), address.cast(), length, flags) };
-        match received {
-            0 => return Err(ClientError::Closed { doing: DOING }),
-            1.. => return Ok(received as usize),
-            _ => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(ClientError::socket(DOING, error));
-                }
-            }
+        let received = unsafe { libc::recv(stream.socket().as_raw_fd(), address.cast(), length, flags) };
+        if let Ok(bytes) = usize::try_from(received) {
+            return some_bytes(Ok(bytes));
         }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return some_bytes(Err(error));
+        }
+    }
+}
+
+fn some_bytes(received: io::Result<usize>) -> Result<usize, ClientError> {
+    match received {
+        Ok(0) => Err(ClientError::Closed { doing: DOING }),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(ClientError::socket(DOING, error)),
     }
 }

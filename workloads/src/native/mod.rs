@@ -1,24 +1,36 @@
 //! Clients on raw blocking sockets, cheap enough that the broker is the limit: they speak Kafka's protocol through `kafka-wire`, decode
 //! nothing that a check does not need, and allocate nothing per response.
 //!
-//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`verify`] checks every byte once, and [`bare`] moves the same
-//! file without a protocol: the physical limit. They serve one partition on one connection; none of them is a client for
-//! applications.
+//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`produce`] stores batches for a while, [`verify`] checks every byte
+//! once, [`admin`] does what has to be done around that, and [`bare`] moves the same file without a protocol: the physical limit. They use
+//! one thread and a connection per leader; none of them is a client for applications.
 
+pub mod admin;
 pub mod bare;
+pub mod batches;
 pub mod connection;
+pub mod endpoint;
 pub mod fetch;
 mod intake;
+pub mod ledger;
 pub mod phase;
+mod poller;
 pub mod preload;
+pub mod produce;
+pub mod security;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 
+pub use admin::{Admin, NewTopic};
 pub use connection::Connection;
+pub use endpoint::{Bootstrap, Endpoint};
 pub use intake::Receiver;
 pub use phase::{Phase, PhaseResult};
+pub use security::{Sasl, SaslMechanism, Security, Tls};
 
+use kafka_wire::ErrorCode;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +43,16 @@ pub enum ClientError {
     Connect {
         /// Where.
         address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The name of a broker has no address.
+    #[error(
+        "can't find {endpoint}: {source}; is the name right, and can this machine resolve what the broker advertises?"
+    )]
+    Resolve {
+        /// Which broker.
+        endpoint: Endpoint,
         /// What the system says.
         source: io::Error,
     },
@@ -65,26 +87,33 @@ pub enum ClientError {
         /// Correlation id that came.
         observed: i32,
     },
+    /// An answer to no question.
+    #[error("answer {0} came where none was due")]
+    Unasked(i32),
     /// The broker refuses.
-    #[error("{request} of topic `{topic}` was refused: error {code} ({name}){message}")]
+    #[error("{request} of {of} was refused: error {code} ({name}){message}{remedy}")]
     Refused {
         /// The request's name.
         request: &'static str,
-        /// Topic.
-        topic: String,
+        /// Topic and partition, or broker.
+        of: String,
         /// Kafka's error code.
         code: i16,
         /// Its name, where it is known.
         name: String,
         /// The broker's own words, with a separator in front, or empty.
         message: String,
+        /// What to do, with a separator in front, or empty.
+        remedy: &'static str,
     },
     /// A response that does not carry what the index says lies there.
     #[error(
-        "a fetch from offset {offset} carried {observed} record bytes where {expected} were due; the topic must be pre-loaded with this index \
+        "a fetch of partition {partition} from offset {offset} carried {observed} record bytes where {expected} were due; the topic must be pre-loaded with this index \
          and lie in one segment"
     )]
     ResponseSize {
+        /// Partition.
+        partition: i32,
         /// Where the fetch began.
         offset: i64,
         /// Record bytes that the index says.
@@ -93,9 +122,13 @@ pub enum ClientError {
         observed: u64,
     },
     /// The pre-load did not get the dense offsets that it needs.
-    #[error("batch {batch} got base offset {observed} where {expected} was due; pre-load into a topic of its own")]
+    #[error(
+        "batch {batch} of partition {partition} got base offset {observed} where {expected} was due; pre-load into a topic of its own"
+    )]
     NotDense {
-        /// Number of the batch, from 0.
+        /// Partition.
+        partition: i32,
+        /// Number of the batch in it, from 0.
         batch: u64,
         /// Offset that was due.
         expected: i64,
@@ -128,17 +161,56 @@ impl ClientError {
         }
     }
 
+    /// An error code of a response, for a topic or one partition of it.
+    fn refused(request: &'static str, topic: &str, partition: Option<i32>, code: i16, message: Option<&str>) -> Self {
+        let partition = partition
+            .map(|number| format!(", partition {number},"))
+            .unwrap_or_default();
+        Self::refused_of(request, format!("topic `{topic}`{partition}"), code, message)
+    }
+
     /// An error code of a response.
-    fn refused(request: &'static str, topic: &str, code: i16, message: Option<&str>) -> Self {
-        let name =
-            kafka_wire::ErrorCode::from_code(code).map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
+    fn refused_of(request: &'static str, of: String, code: i16, message: Option<&str>) -> Self {
+        let known = ErrorCode::from_code(code);
+        let name = known.map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
         let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+        let remedy = known.map(remedy).unwrap_or_default();
         Self::Refused {
             request,
-            topic: topic.to_owned(),
+            of,
             code,
             name,
             message,
+            remedy,
         }
+    }
+}
+
+/// What to do about an error code, with a separator in front; empty where the name says it.
+fn remedy(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch => {
+            "; the partition has another leader by now: keep the cluster still while it is measured"
+        }
+        ErrorCode::LeaderNotAvailable => "; wait until the partition has a leader, or look for brokers that are down",
+        ErrorCode::UnknownTopicOrPartition => "; create the topic with as many partitions first",
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+            "; choose smaller batches, or raise message.max.bytes of the broker or max.message.bytes of the topic"
+        }
+        ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
+            "; start the brokers that are down, or lower min.insync.replicas"
+        }
+        ErrorCode::RequestTimedOut => {
+            "; the broker or its replicas are too slow: lower the load, or look at their logs"
+        }
+        ErrorCode::InvalidTimestamp => "; set the clocks right, or message.timestamp.after.max.ms of the topic",
+        ErrorCode::InvalidReplicationFactor => "; ask for at most as many replicas as there are brokers",
+        ErrorCode::TopicAlreadyExists => "; choose another name, or delete it",
+        ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
+            "; give the user the right to do so"
+        }
+        ErrorCode::KafkaStorageError => "; look at the broker's log and its disk",
+        ErrorCode::UnsupportedVersion => "; this broker is too old or too new for this client",
+        _ => "",
     }
 }

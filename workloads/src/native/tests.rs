@@ -1,9 +1,10 @@
-//! The clients against a broker of a hundred lines that holds one partition in memory and can be told to go wrong.
+//! The clients against brokers of a hundred lines that hold one topic in memory and can be told to go wrong.
 
 use super::bare::{BareClient, BarePath, BareReceiveSpec, BareServeSpec, serve};
 use super::connection::ConnectOptions;
 use super::fetch::{FetchClient, FetchSpec};
 use super::preload::{PreloadIndex, PreloadSpec, preload};
+use super::produce::{ProduceClient, ProduceSpec};
 use super::verify::{Check, verify};
 use super::*;
 use crate::payload::PayloadSpec;
@@ -42,10 +43,13 @@ struct Log {
     next_offset: i64,
 }
 
+/// One broker; all brokers of a cluster share the partitions, and each leads every so many of them.
 #[derive(Clone)]
 struct Peer {
     address: SocketAddr,
-    log: Arc<Mutex<Log>>,
+    node: usize,
+    cluster: Arc<Vec<SocketAddr>>,
+    partitions: Arc<Mutex<Vec<Log>>>,
 }
 
 impl Peer {
@@ -53,21 +57,51 @@ impl Peer {
         Self::over(Arc::default(), fault)
     }
 
-    /// A peer with the log of another one.
-    fn over(log: Arc<Mutex<Log>>, fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = Self {
-            address: listener.local_addr().unwrap(),
-            log,
-        };
-        let served = peer.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let peer = served.clone();
-                std::thread::spawn(move || peer.answer(stream.unwrap(), fault));
-            }
-        });
-        peer
+    /// A peer with the partitions of another one.
+    fn over(partitions: Arc<Mutex<Vec<Log>>>, fault: Fault) -> Self {
+        Self::cluster(partitions, &[fault])
+    }
+
+    /// A broker per fault; the first one of them.
+    fn cluster(partitions: Arc<Mutex<Vec<Log>>>, faults: &[Fault]) -> Self {
+        let listeners: Vec<TcpListener> = faults
+            .iter()
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let cluster: Vec<SocketAddr> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().unwrap())
+            .collect();
+        let cluster = Arc::new(cluster);
+        for (node, (listener, fault)) in listeners.into_iter().zip(faults.iter().copied()).enumerate() {
+            let (cluster, partitions) = (cluster.clone(), partitions.clone());
+            let served = Self {
+                address: cluster[node],
+                node,
+                cluster,
+                partitions,
+            };
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let peer = served.clone();
+                    std::thread::spawn(move || peer.answer(stream.unwrap(), fault));
+                }
+            });
+        }
+        Self {
+            address: cluster[0],
+            node: 0,
+            cluster,
+            partitions,
+        }
+    }
+
+    fn brokers(&self) -> Bootstrap {
+        self.address.into()
+    }
+
+    fn leads(&self, partition: i32) -> bool {
+        partition as usize % self.cluster.len() == self.node
     }
 
     fn answer(&self, mut stream: TcpStream, fault: Fault) {
@@ -76,9 +110,10 @@ impl Peer {
         let mut answered = 0;
         loop {
             while let Some(frame) = buffer.frame().unwrap() {
+                let is_data = [0, 1].contains(&frame[1]);
                 let response = self.response(frame, fault);
                 buffer.consume_frame();
-                answered += 1;
+                answered += i32::from(is_data);
                 if fault == Fault::Close && answered == 2 {
                     // Closed in an orderly way: unread requests would turn it into a reset.
                     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -103,32 +138,82 @@ impl Peer {
         let (key, version) = (header.served().unwrap(), header.api_version);
         let mut out = Vec::new();
         out.put_i32(0);
-        out.put_i32(header.correlation_id + i32::from(fault == Fault::WrongCorrelation));
+        let is_data = [ApiKey::Produce, ApiKey::Fetch].contains(&key);
+        out.put_i32(header.correlation_id + i32::from(is_data && fault == Fault::WrongCorrelation));
         out.put_no_tags(key.response_header_is_flexible(version));
-        let mut log = self.log.lock().unwrap();
+        let mut logs = self.partitions.lock().unwrap();
         match key {
+            ApiKey::Metadata => {
+                assert_eq!(cursor.i32(), Ok(1));
+                let topic = cursor.string(false).unwrap();
+                out.put_i32(0);
+                out.put_array_len(self.cluster.len(), false);
+                for (node, address) in self.cluster.iter().enumerate() {
+                    out.put_i32(node as i32);
+                    out.put_string("127.0.0.1", false);
+                    out.put_i32(i32::from(address.port()));
+                    out.put_nullable_string(None, false);
+                }
+                out.put_nullable_string(None, false);
+                out.put_i32(0);
+                out.put_array_len(1, false);
+                out.put_i16(if logs.is_empty() { 3 } else { 0 });
+                out.put_string(topic, false);
+                out.put_u8(0);
+                out.put_array_len(logs.len(), false);
+                for index in 0..logs.len() {
+                    out.put_i16(0);
+                    out.put_i32(index as i32);
+                    out.put_i32((index % self.cluster.len()) as i32);
+                    out.put_i32(0);
+                    (0..3).for_each(|_| out.put_i32(0));
+                }
+            }
+            ApiKey::ListOffsets => {
+                cursor.take(9).unwrap();
+                let topic = cursor.string(false).unwrap();
+                let asked = cursor.i32().unwrap();
+                out.put_i32(0);
+                out.put_array_len(1, false);
+                out.put_string(topic, false);
+                out.put_array_len(asked as usize, false);
+                for _ in 0..asked {
+                    let partition = cursor.i32().unwrap();
+                    cursor.i64().unwrap();
+                    out.put_i32(partition);
+                    out.put_i16(if self.leads(partition) { 0 } else { 6 });
+                    out.put_i64(-1);
+                    out.put_i64(logs[partition as usize].next_offset);
+                }
+            }
             ApiKey::CreateTopics => {
                 cursor.i32().unwrap();
                 out.put_i32(0);
                 out.put_array_len(1, false);
                 out.put_string(cursor.string(false).unwrap(), false);
+                logs.resize_with(cursor.i32().unwrap() as usize, Log::default);
                 out.put_i16(if fault == Fault::TopicExists { 36 } else { 0 });
                 out.put_nullable_string((fault == Fault::TopicExists).then_some("it is there"), false);
             }
             ApiKey::Produce => {
                 let request = ProduceRequest::decode(&mut cursor, version).unwrap();
                 let partition = request.partitions[0];
+                let log = &mut logs[partition.partition as usize];
                 let mut batch = partition.records.unwrap().to_vec();
                 let records = BatchHeader::checked_from_client(&batch).unwrap().records_count;
                 let base_offset = log.next_offset + i64::from(fault == Fault::OffsetGap);
                 kafka_wire::batch::stamp(&mut batch, base_offset, 0);
                 log.batches.push(batch);
                 log.next_offset += i64::from(records);
-                let error = if let Fault::ProduceError(code) = fault { code } else { 0 };
+                let error = match fault {
+                    Fault::ProduceError(code) => code,
+                    _ if self.leads(partition.partition) => 0,
+                    _ => 6,
+                };
                 let topic = partition.topic.to_owned();
                 let result = ProduceResult {
                     topic,
-                    partition: 0,
+                    partition: partition.partition,
                     error,
                     base_offset,
                     log_start_offset: 0,
@@ -139,6 +224,7 @@ impl Peer {
             ApiKey::Fetch => {
                 let request = FetchRequest::decode(&mut cursor, version).unwrap();
                 let asked = request.partitions[0];
+                let log = &logs[asked.partition as usize];
                 let mut records = Vec::new();
                 for batch in log
                     .batches
@@ -151,13 +237,17 @@ impl Peer {
                     }
                     records.extend_from_slice(batch);
                 }
-                let error = if let Fault::FetchError(code) = fault { code } else { 0 };
+                let error = match fault {
+                    Fault::FetchError(code) => code,
+                    _ if self.leads(asked.partition) => 0,
+                    _ => 6,
+                };
                 let (high_watermark, records_bytes) = (log.next_offset, records.len());
                 let writer = ResponseWriter::new(version);
                 writer.start(&mut out, 0, 1);
                 writer.topic(&mut out, asked.topic, 1);
                 let result = FetchResult {
-                    partition: 0,
+                    partition: asked.partition,
                     error,
                     high_watermark,
                     log_start_offset: 0,
@@ -181,6 +271,9 @@ fn base_offset(batch: &[u8]) -> i64 {
 fn preload_spec() -> PreloadSpec {
     PreloadSpec {
         topic: "orders".to_owned(),
+        partitions: 1,
+        replicas: 1,
+        configs: Default::default(),
         stored_batch_bytes: 1_024,
         file_bytes: 100 * 1_024,
         payload: PayloadSpec::Json {
@@ -195,7 +288,7 @@ fn preload_spec() -> PreloadSpec {
 /// A peer with a hundred batches of 1 KiB, and its index.
 fn loaded() -> (Peer, PreloadIndex) {
     let peer = Peer::start(Fault::None);
-    let index = preload(peer.address, &preload_spec()).unwrap();
+    let index = preload(&peer.brokers(), &PLAIN, &preload_spec()).unwrap();
     (peer, index)
 }
 
@@ -210,6 +303,8 @@ fn fetch_spec(receiver: Receiver, response_bytes: u32, in_flight: usize) -> Fetc
         socket_receive_buffer_bytes,
     }
 }
+
+const PLAIN: Security = Security { tls: None, sasl: None };
 
 const ONE_PASS: Phase = Phase {
     duration_ms: 60_000,
@@ -227,17 +322,15 @@ fn failed(checks: &[Check]) -> Vec<&str> {
 #[test]
 fn a_preloaded_topic_passes_the_full_check() {
     let (peer, index) = loaded();
-    assert_eq!((index.base_offsets.len(), index.total_bytes()), (100, 102_400));
+    assert_eq!((index.base_offsets[0].len(), index.total_bytes()), (100, 102_400));
     assert!(
-        peer.log
-            .lock()
-            .unwrap()
+        peer.partitions.lock().unwrap()[0]
             .batches
             .iter()
             .all(|batch| batch.len() == 1_024)
     );
     for response_bytes in [1_024, 5_000, 1 << 20] {
-        let checks = verify(peer.address, &index, response_bytes).unwrap();
+        let checks = verify(&peer.brokers(), &PLAIN, &index.ledger, response_bytes).unwrap();
         assert_eq!(failed(&checks), [""; 0], "{checks:?}");
         assert_eq!(checks.len(), 7);
     }
@@ -249,14 +342,15 @@ fn the_same_seed_preloads_the_same_bytes() {
     let (_, again) = loaded();
     assert_eq!(index, again);
     let other = preload(
-        Peer::start(Fault::None).address,
+        &Peer::start(Fault::None).brokers(),
+        &PLAIN,
         &PreloadSpec {
             seed: 10,
             ..preload_spec()
         },
     )
     .unwrap();
-    assert_ne!(index.payload_checksum, other.payload_checksum);
+    assert_ne!(index.ledger.partitions[0].checksum, other.ledger.partitions[0].checksum);
 }
 
 #[test]
@@ -297,14 +391,7 @@ fn the_full_check_finds_each_kind_of_damage() {
                 log.next_offset += i64::from(BatchHeader::parse(&last).unwrap().records_count);
                 log.batches.push(last);
             },
-            &[
-                "batches",
-                "bytes",
-                "batches at another offset",
-                "records",
-                "high watermark",
-                "payload checksum",
-            ],
+            &["batches", "bytes", "records", "high watermark", "payload checksum"],
         ),
         (
             "a gap",
@@ -332,8 +419,8 @@ fn the_full_check_finds_each_kind_of_damage() {
     ];
     for (what, damage, expected) in rows {
         let (peer, index) = loaded();
-        damage(&mut peer.log.lock().unwrap());
-        let checks = verify(peer.address, &index, 8_192).unwrap();
+        damage(&mut peer.partitions.lock().unwrap()[0]);
+        let checks = verify(&peer.brokers(), &PLAIN, &index.ledger, 8_192).unwrap();
         let found = failed(&checks);
         assert!(expected.iter().all(|name| found.contains(name)), "{what}: {found:?}");
     }
@@ -347,7 +434,7 @@ fn a_single_pass_delivers_every_byte_once() {
             // 7 KiB does not divide 100 KiB, and 5,000 bytes are no whole number of batches.
             for (response_bytes, responses) in [(1_024, 100), (7_168, 15), (5_000, 25), (1 << 20, 1)] {
                 let spec = fetch_spec(receiver, response_bytes, in_flight);
-                let mut client = FetchClient::connect(peer.address, index.clone(), spec).unwrap();
+                let mut client = FetchClient::connect(&peer.brokers(), &PLAIN, index.clone(), spec).unwrap();
                 let result = client.run(ONE_PASS).unwrap();
                 assert_eq!(
                     (result.responses, result.delivered_bytes),
@@ -369,7 +456,7 @@ fn a_timed_phase_wraps_at_the_end_and_stops_with_nothing_in_flight() {
     let (peer, index) = loaded();
     for receiver in [Receiver::Copy, Receiver::Discard] {
         let spec = fetch_spec(receiver, 16 * 1_024, 4);
-        let mut client = FetchClient::connect(peer.address, index.clone(), spec).unwrap();
+        let mut client = FetchClient::connect(&peer.brokers(), &PLAIN, index.clone(), spec).unwrap();
         let mut delivered_bytes = 0;
         // As many phases as it takes on a slow machine; each leaves the connection clean for the next.
         for _ in 0..1_000 {
@@ -403,7 +490,8 @@ fn a_timed_phase_wraps_at_the_end_and_stops_with_nothing_in_flight() {
 #[test]
 fn discarding_takes_two_calls_per_response() {
     let (peer, index) = loaded();
-    let mut client = FetchClient::connect(peer.address, index, fetch_spec(Receiver::Discard, 10_240, 1)).unwrap();
+    let mut client =
+        FetchClient::connect(&peer.brokers(), &PLAIN, index, fetch_spec(Receiver::Discard, 10_240, 1)).unwrap();
     let result = client.run(ONE_PASS).unwrap();
     assert_eq!(
         (result.responses, result.receive_calls, result.send_calls),
@@ -416,16 +504,19 @@ fn a_fetch_that_goes_wrong_is_an_error_and_no_figure() {
     let (peer, index) = loaded();
     let rows = [
         (Fault::ShortFetch, "carried 1024 record bytes where 2048 were due"),
-        (Fault::FetchError(1), "refused: error 1 (OffsetOutOfRange)"),
+        (
+            Fault::FetchError(1),
+            "Fetch of topic `orders`, partition 0, was refused: error 1 (OffsetOutOfRange)",
+        ),
         (Fault::FetchError(3), "error 3 (UnknownTopicOrPartition)"),
         (Fault::WrongCorrelation, "answer 2 came where answer 1 was due"),
         (Fault::Close, "the peer closed the connection"),
     ];
     for (fault, expected) in rows {
         for receiver in [Receiver::Copy, Receiver::Discard] {
-            let faulty = Peer::over(peer.log.clone(), fault);
+            let faulty = Peer::over(peer.partitions.clone(), fault);
             let spec = fetch_spec(receiver, 2_048, 2);
-            let mut client = FetchClient::connect(faulty.address, index.clone(), spec).unwrap();
+            let mut client = FetchClient::connect(&faulty.brokers(), &PLAIN, index.clone(), spec).unwrap();
             let error = client.run(ONE_PASS).unwrap_err().to_string();
             assert!(error.contains(expected), "{fault:?}: {error}");
         }
@@ -441,13 +532,16 @@ fn a_preload_that_goes_wrong_is_an_error() {
         ),
         (
             Fault::ProduceError(87),
-            "Produce of topic `orders` was refused: error 87 (InvalidRecord)",
+            "Produce of topic `orders`, partition 0, was refused: error 87 (InvalidRecord)",
         ),
-        (Fault::OffsetGap, "batch 0 got base offset 1 where 0 was due"),
+        (
+            Fault::OffsetGap,
+            "batch 0 of partition 0 got base offset 1 where 0 was due",
+        ),
         (Fault::Close, "the peer closed the connection"),
     ];
     for (fault, expected) in rows {
-        let error = preload(Peer::start(fault).address, &preload_spec())
+        let error = preload(&Peer::start(fault).brokers(), &PLAIN, &preload_spec())
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{fault:?}: {error}");
@@ -457,7 +551,7 @@ fn a_preload_that_goes_wrong_is_an_error() {
         ..preload_spec()
     };
     assert!(
-        preload(Peer::start(Fault::None).address, &spec)
+        preload(&Peer::start(Fault::None).brokers(), &PLAIN, &spec)
             .unwrap_err()
             .to_string()
             .contains("a multiple of them")
@@ -469,7 +563,7 @@ fn nobody_at_the_address_is_told_with_a_remedy() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = Connection::connect(address, &ConnectOptions::default())
+    let error = Connection::open(&address.into(), &PLAIN, &ConnectOptions::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -486,7 +580,7 @@ fn a_response_that_cannot_hold_a_batch_is_refused() {
         fetch_spec(Receiver::Copy, 4_096, 0),
     ] {
         assert!(matches!(
-            FetchClient::connect(peer.address, index.clone(), spec),
+            FetchClient::connect(&peer.brokers(), &PLAIN, index.clone(), spec),
             Err(ClientError::Spec(_))
         ));
     }
@@ -597,10 +691,189 @@ fn a_bare_server_wants_a_file_that_is_long_enough() {
 #[test]
 fn a_phase_result_reads_back_with_its_histogram() {
     let (peer, index) = loaded();
-    let mut client = FetchClient::connect(peer.address, index, fetch_spec(Receiver::Copy, 4_096, 2)).unwrap();
+    let mut client =
+        FetchClient::connect(&peer.brokers(), &PLAIN, index, fetch_spec(Receiver::Copy, 4_096, 2)).unwrap();
     let result = client.run(ONE_PASS).unwrap();
     let text = serde_json::to_string(&result).unwrap();
     assert_eq!(serde_json::from_str::<PhaseResult>(&text).unwrap(), result);
     let wall_s = result.wall_ns as f64 / 1e9;
     assert!((result.throughput_mb_per_s() * wall_s - 0.1024).abs() < 1e-9);
+}
+
+/// Three brokers with a topic of seven partitions.
+fn three_brokers() -> (Peer, PreloadIndex) {
+    let peer = Peer::cluster(Arc::default(), &[Fault::None; 3]);
+    let spec = PreloadSpec {
+        partitions: 7,
+        file_bytes: 7 * 10 * 1_024,
+        ..preload_spec()
+    };
+    let index = preload(&peer.brokers(), &PLAIN, &spec).unwrap();
+    (peer, index)
+}
+
+#[test]
+fn partitions_of_several_leaders_are_filled_drained_and_checked() {
+    let (peer, index) = three_brokers();
+    assert_eq!(index.ledger.total_batches(), 70);
+    for receiver in [Receiver::Copy, Receiver::Discard] {
+        for in_flight in [1, 5] {
+            let spec = fetch_spec(receiver, 4_096, in_flight);
+            let mut client = FetchClient::connect(&peer.brokers(), &PLAIN, index.clone(), spec).unwrap();
+            let result = client.run(ONE_PASS).unwrap();
+            // Ten batches of each partition, four in a response.
+            assert_eq!((result.responses, result.delivered_bytes), (7 * 3, index.total_bytes()));
+            assert_eq!(
+                (result.records, result.data_ended),
+                (index.ledger.total_records(), true)
+            );
+        }
+    }
+    let checks = verify(&peer.brokers(), &PLAIN, &index.ledger, 4_096).unwrap();
+    assert_eq!(failed(&checks), [""; 0], "{checks:?}");
+    peer.partitions.lock().unwrap()[4].batches[3][700] ^= 1;
+    let checks = verify(&peer.brokers(), &PLAIN, &index.ledger, 4_096).unwrap();
+    assert_eq!(
+        checks.last().map(|check| check.observed.as_str()),
+        Some("4"),
+        "{checks:?}"
+    );
+}
+
+fn produce_spec(partitions: u32) -> ProduceSpec {
+    ProduceSpec {
+        topic: "orders".to_owned(),
+        partitions,
+        batch_bytes: 2_000,
+        payload: preload_spec().payload,
+        seed: 5,
+        in_flight: 5,
+        acks: -1,
+        pool_batches: 16,
+        socket_send_buffer_bytes: None,
+    }
+}
+
+/// A cluster with an empty topic.
+fn empty_topic(faults: &[Fault], partitions: u32) -> Peer {
+    let peer = Peer::cluster(Arc::default(), faults);
+    Admin::connect(peer.address, &PLAIN)
+        .unwrap()
+        .create_topic(&NewTopic::new("orders", partitions))
+        .unwrap();
+    peer
+}
+
+#[test]
+fn what_was_produced_is_what_lies_there() {
+    for (brokers, partitions, in_flight) in [(1, 1, 1), (1, 1, 5), (1, 3, 64), (3, 3, 2), (3, 7, 5)] {
+        let peer = empty_topic(&[Fault::None; 3][..brokers], partitions);
+        let spec = ProduceSpec {
+            in_flight,
+            ..produce_spec(partitions)
+        };
+        let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, spec).unwrap();
+        let mut result = client.run(ONE_PASS).unwrap();
+        assert_eq!(
+            (result.responses, result.delivered_bytes, result.data_ended),
+            (16, 32_000, true)
+        );
+        assert_eq!(result.latency_ns.len(), 16);
+        for _ in 0..3 {
+            let phase = Phase {
+                duration_ms: 5,
+                single_pass: false,
+            };
+            let before = result.produced.iter().map(|p| p.records).sum::<u64>();
+            result = client.run(phase).unwrap();
+            assert!(result.responses > 0 && !result.data_ended);
+            assert_eq!(
+                result.produced.iter().map(|p| p.records).sum::<u64>() - before,
+                result.records
+            );
+        }
+        assert_eq!(result.produced, client.ledger().partitions);
+        assert!(
+            result
+                .produced
+                .iter()
+                .all(|partition| partition.dense && partition.first_offset == 0)
+        );
+        let checks = verify(&peer.brokers(), &PLAIN, client.ledger(), 10_000).unwrap();
+        assert_eq!(
+            failed(&checks),
+            [""; 0],
+            "{brokers} {partitions} {in_flight}: {checks:?}"
+        );
+        // A foreign batch is noticed by the ledger and by the check.
+        let mut other = ProduceClient::connect(&peer.brokers(), &PLAIN, produce_spec(partitions)).unwrap();
+        other.run(ONE_PASS).unwrap();
+        client.run(ONE_PASS).unwrap();
+        assert!(!client.ledger().partitions[0].dense);
+        assert!(!failed(&verify(&peer.brokers(), &PLAIN, client.ledger(), 10_000).unwrap()).is_empty());
+    }
+}
+
+#[test]
+fn a_refill_is_one_send() {
+    let peer = empty_topic(&[Fault::None], 1);
+    let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, produce_spec(1)).unwrap();
+    let result = client.run(ONE_PASS).unwrap();
+    // Five at first, then at least three at a time.
+    assert!(result.send_calls <= 1 + 11u64.div_ceil(3), "{}", result.send_calls);
+}
+
+#[test]
+fn a_produce_that_goes_wrong_is_an_error_that_says_where() {
+    let rows = [
+        (
+            Fault::ProduceError(6),
+            "Produce of topic `orders`, partition 0, was refused: error 6 (NotLeaderOrFollower)",
+        ),
+        (Fault::ProduceError(10), "(MessageTooLarge); choose smaller batches"),
+        (Fault::WrongCorrelation, "answer 2 came where answer 1 was due"),
+        (Fault::Close, "the peer closed the connection"),
+    ];
+    for (fault, expected) in rows {
+        let peer = empty_topic(&[fault], 1);
+        let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, produce_spec(1)).unwrap();
+        let error = client.run(ONE_PASS).unwrap_err().to_string();
+        assert!(error.contains(expected), "{fault:?}: {error}");
+    }
+    let rows: [(fn(&mut ProduceSpec), &str); 6] = [
+        (|spec| spec.partitions = 0, "at least one partition"),
+        (
+            |spec| spec.partitions = 2,
+            "Metadata of topic `orders`, partition 1, was refused: error 3",
+        ),
+        (|spec| spec.in_flight = 65, "1 to 64 requests"),
+        (|spec| spec.acks = 0, "leaves nothing to count"),
+        (|spec| spec.pool_batches = usize::MAX, "at most 1073741824 bytes"),
+        (|spec| spec.batch_bytes = 100, "batches of 100 bytes: choose 256 to"),
+    ];
+    for (change, expected) in rows {
+        let peer = empty_topic(&[Fault::None], 1);
+        let mut spec = produce_spec(1);
+        change(&mut spec);
+        let error = ProduceClient::connect(&peer.brokers(), &PLAIN, spec)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_batch_larger_than_every_buffer_on_its_way_arrives() {
+    let peer = empty_topic(&[Fault::None; 2], 2);
+    let spec = ProduceSpec {
+        batch_bytes: 3 << 20,
+        pool_batches: 8,
+        socket_send_buffer_bytes: Some(16_384),
+        ..produce_spec(2)
+    };
+    let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, spec).unwrap();
+    assert_eq!(client.run(ONE_PASS).unwrap().delivered_bytes, 8 * (3 << 20));
+    let checks = verify(&peer.brokers(), &PLAIN, client.ledger(), 4 << 20).unwrap();
+    assert_eq!(failed(&checks), [""; 0], "{checks:?}");
 }

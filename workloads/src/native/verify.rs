@@ -1,24 +1,30 @@
-//! The full check: reads a topic once and holds every batch against its CRC, its neighbours and the pre-load index.
+//! The full check: reads a topic once and holds every batch against its CRC, its neighbours and the ledger.
 //!
 //! It runs once per arm and is not timed. It finds; it does not judge: each check is a line of `ledger.csv`.
 
 use super::ClientError;
+use super::admin::Admin;
 use super::connection::{ConnectOptions, Connection};
-use super::preload::{Checksum, PreloadIndex};
+use super::endpoint::Bootstrap;
+use super::ledger::{Checksum, Ledger, PartitionLedger};
+use super::security::Security;
 use kafka_wire::fetch::{ResponseHead, encode_request};
 use kafka_wire::{BatchHeader, BatchIter, RecordIter};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
-/// Largest number of batches that are read beyond the index before the reader stops.
+/// Largest number of batches that are read beyond the ledger before the reader stops.
 const EXTRA_BATCHES_MAX: u64 = 16;
+/// How long the broker may hold a fetch back, ms.
+const WAIT_MS: i32 = 100;
+/// Most partitions that are listed by number.
+const LISTED_MAX: usize = 16;
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What was checked.
     pub name: String,
-    /// What the index says.
+    /// What the ledger says.
     pub expected: String,
     /// What the broker sent.
     pub observed: String,
@@ -37,7 +43,7 @@ impl Check {
     }
 }
 
-/// What a pass over the topic saw.
+/// What a pass over a partition, or over several of them, saw.
 #[derive(Debug, Default)]
 struct Seen {
     batches: u64,
@@ -46,79 +52,143 @@ struct Seen {
     batches_broken: u64,
     batches_misplaced: u64,
     next_offset: i64,
+    high_watermark: i64,
     checksum: Checksum,
 }
 
-/// Reads the topic from offset 0 to its end, in responses of `response_bytes`, and lists the checks.
+impl Seen {
+    fn is(&self, expected: &PartitionLedger) -> bool {
+        self.batches == expected.batches
+            && self.bytes == expected.bytes
+            && self.records == expected.records
+            && self.batches_broken + self.batches_misplaced == 0
+            && self.high_watermark == expected.next_offset
+            && self.checksum == expected.checksum
+    }
+}
+
+/// Reads what the ledger names, each partition from its first offset to its end, in responses of `response_bytes`, and lists the
+/// checks. A partition without an acknowledged batch is not read.
 ///
 /// # Errors
 /// The connection breaks or the broker refuses. What is wrong with the data is in the checks.
-pub fn verify(address: SocketAddr, index: &PreloadIndex, response_bytes: u32) -> Result<Vec<Check>, ClientError> {
-    let mut connection = Connection::connect(address, &ConnectOptions::default())?;
-    let batches_expected = index.base_offsets.len() as u64;
-    let bytes_max = i32::try_from(response_bytes.max(1)).unwrap_or(i32::MAX);
-    let mut seen = Seen::default();
-    let mut request = Vec::new();
-    let high_watermark = loop {
-        let correlation_id = connection.next_correlation_id();
-        request.clear();
-        encode_request(
-            &mut request,
-            correlation_id,
-            &index.topic,
-            0,
-            seen.next_offset,
-            bytes_max,
-            100,
-        );
-        connection.send(&request)?;
-        let frame = connection.receive(correlation_id)?;
-        let head = ResponseHead::decode(frame)?;
-        if let Some(code) = [head.error, head.result.error].into_iter().find(|code| *code != 0) {
-            return Err(ClientError::refused("Fetch", &index.topic, code, None));
+pub fn verify(
+    brokers: &Bootstrap,
+    security: &Security,
+    ledger: &Ledger,
+    response_bytes: u32,
+) -> Result<Vec<Check>, ClientError> {
+    let by_number = |number| ledger.partitions.iter().find(|found| found.partition == number);
+    let partitions_max = ledger.partitions.iter().map(|found| found.partition).max().unwrap_or(0);
+    let partitions = u32::try_from(partitions_max).unwrap_or(0) + 1;
+    let leaders = Admin::connect(brokers, security)?.leaders(&ledger.topic, partitions)?;
+    let mut seen = Vec::new();
+    for (endpoint, partitions) in &leaders.brokers {
+        let mut connection = Connection::open(endpoint, security, &ConnectOptions::default())?;
+        for expected in partitions.iter().filter_map(|number| by_number(*number)) {
+            if expected.batches > 0 {
+                let found = read_partition(&mut connection, &ledger.topic, expected, response_bytes)?;
+                seen.push((expected, found));
+            }
         }
-        let offset_before = seen.next_offset;
-        let records = frame.get(head.head_bytes..).unwrap_or_default();
-        look_at(
-            &mut seen,
-            index,
-            records.get(..head.result.records_bytes).unwrap_or(records),
-        );
-        // Without progress, or far beyond the index, there is nothing more to learn.
-        if seen.next_offset <= offset_before || seen.batches > batches_expected + EXTRA_BATCHES_MAX {
-            break head.result.high_watermark;
-        }
-        if seen.next_offset >= head.result.high_watermark {
-            break head.result.high_watermark;
-        }
+    }
+    seen.sort_by_key(|(expected, _)| expected.partition);
+    Ok(checks(&seen))
+}
+
+/// One line per property, summed over the partitions; sums can't hide a difference from the checksum of all of them.
+fn checks(seen: &[(&PartitionLedger, Seen)]) -> Vec<Check> {
+    let sum = |one: &dyn Fn(&(&PartitionLedger, Seen)) -> u64| seen.iter().map(one).sum::<u64>();
+    let offsets = |one: &dyn Fn(&(&PartitionLedger, Seen)) -> i64| {
+        let sum = seen.iter().map(|both| i128::from(one(both))).sum::<i128>();
+        sum.to_string()
     };
-    let hexadecimal = |checksum: u64| format!("{checksum:016x}");
-    Ok(vec![
-        Check::equal("batches", &batches_expected, &seen.batches),
-        Check::equal("bytes", &index.total_bytes(), &seen.bytes),
-        Check::equal("batches with a wrong CRC or count", &0, &seen.batches_broken),
-        Check::equal("batches at another offset", &0, &seen.batches_misplaced),
-        Check::equal("records", &(index.end_offset as u64), &seen.records),
-        Check::equal("high watermark", &index.end_offset, &high_watermark),
+    let checksum = |one: &dyn Fn(&(&PartitionLedger, Seen)) -> Checksum| {
+        let all = match seen {
+            [only] => one(only),
+            several => several.iter().fold(Checksum::default(), |mut all, both| {
+                all.add_partition(one(both));
+                all
+            }),
+        };
+        format!("{:016x}", all.value())
+    };
+    let mut checks = vec![
+        Check::equal("batches", &sum(&|(l, _)| l.batches), &sum(&|(_, s)| s.batches)),
+        Check::equal("bytes", &sum(&|(l, _)| l.bytes), &sum(&|(_, s)| s.bytes)),
+        Check::equal(
+            "batches with a wrong CRC or count",
+            &0,
+            &sum(&|(_, s)| s.batches_broken),
+        ),
+        Check::equal("batches at another offset", &0, &sum(&|(_, s)| s.batches_misplaced)),
+        Check::equal("records", &sum(&|(l, _)| l.records), &sum(&|(_, s)| s.records)),
+        Check::equal(
+            "high watermark",
+            &offsets(&|(l, _)| l.next_offset),
+            &offsets(&|(_, s)| s.high_watermark),
+        ),
         Check::equal(
             "payload checksum",
-            &hexadecimal(index.payload_checksum),
-            &hexadecimal(seen.checksum.value()),
+            &checksum(&|(l, _)| l.checksum),
+            &checksum(&|(_, s)| s.checksum),
         ),
-    ])
+    ];
+    if seen.len() > 1 {
+        let differ: Vec<String> = seen
+            .iter()
+            .filter(|(expected, found)| !found.is(expected))
+            .map(|(expected, _)| expected.partition.to_string())
+            .collect();
+        let listed = match differ.len() {
+            0 => "none".to_owned(),
+            few if few <= LISTED_MAX => differ.join(" "),
+            many => format!("{many} of {}", seen.len()),
+        };
+        checks.push(Check::equal("partitions that differ", &"none".to_owned(), &listed));
+    }
+    checks
+}
+
+fn read_partition(
+    connection: &mut Connection,
+    topic: &str,
+    expected: &PartitionLedger,
+    response_bytes: u32,
+) -> Result<Seen, ClientError> {
+    let bytes_max = i32::try_from(response_bytes.max(1)).unwrap_or(i32::MAX);
+    let partition = expected.partition;
+    let mut seen = Seen {
+        next_offset: expected.first_offset,
+        ..Seen::default()
+    };
+    loop {
+        let offset = seen.next_offset;
+        let frame = connection.ask(|out, id| encode_request(out, id, topic, partition, offset, bytes_max, WAIT_MS))?;
+        let head = ResponseHead::decode(frame)?;
+        if let Some(code) = [head.error, head.result.error].into_iter().find(|code| *code != 0) {
+            return Err(ClientError::refused("Fetch", topic, Some(partition), code, None));
+        }
+        let records = frame.get(head.head_bytes..).unwrap_or_default();
+        look_at(&mut seen, records.get(..head.result.records_bytes).unwrap_or(records));
+        seen.high_watermark = head.result.high_watermark;
+        // Without progress, or far beyond the ledger, there is nothing more to learn.
+        let enough = seen.batches > expected.batches + EXTRA_BATCHES_MAX;
+        if seen.next_offset <= offset || enough || seen.next_offset >= seen.high_watermark {
+            return Ok(seen);
+        }
+    }
 }
 
 /// Looks at the batches of one response. Bytes that are no batch count as one broken batch and end the response.
-fn look_at(seen: &mut Seen, index: &PreloadIndex, records: &[u8]) {
+fn look_at(seen: &mut Seen, records: &[u8]) {
     let mut batches = BatchIter::new(records);
     for item in batches.by_ref() {
         let Ok((header, batch)) = item else {
             seen.batches_broken += 1;
             return;
         };
-        let expected_offset = index.base_offsets.get(seen.batches as usize);
-        let misplaced = expected_offset != Some(&header.base_offset) || header.base_offset != seen.next_offset;
-        seen.batches_misplaced += u64::from(misplaced);
+        seen.batches_misplaced += u64::from(header.base_offset != seen.next_offset);
         let whole = BatchHeader::checked(batch).is_ok() && records_are_whole(header, batch);
         seen.batches_broken += u64::from(!whole);
         seen.records += u64::try_from(header.records_count).unwrap_or_default();

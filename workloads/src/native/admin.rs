@@ -1,0 +1,392 @@
+//! What has to be known or done around a trial: versions, leaders, topics, settings.
+//!
+//! One blocking connection per broker, made when it is needed. Everything that takes its time in a cluster is waited for by asking,
+//! with a bound.
+
+use super::ClientError;
+use super::connection::{ConnectOptions, Connection};
+use super::endpoint::{Bootstrap, Endpoint};
+use super::security::Security;
+use kafka_wire::ErrorCode;
+use kafka_wire::admin::{self as wire, ApiVersions, ConfigEntry, DescribedConfigs, Metadata, TopicOutcome};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a topic may take to come or go; Kafka needs some seconds for thousands of partitions.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between two questions.
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+/// How long the broker itself may work on a change, ms.
+const CHANGE_TIMEOUT_MS: i32 = 30_000;
+/// The feature whose level tells the release of a KRaft cluster.
+const METADATA_VERSION_FEATURE: &str = "metadata.version";
+
+/// A topic to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Name.
+    pub name: String,
+    /// Partitions.
+    pub partitions: u32,
+    /// Replicas of each partition.
+    pub replicas: u16,
+    /// Settings, by Kafka's names, such as `retention.ms`.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// With one replica of each partition and no settings of its own.
+    pub fn new(name: &str, partitions: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions,
+            replicas: 1,
+            configs: BTreeMap::new(),
+        }
+    }
+
+    /// With one more setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.configs.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+/// Which broker leads each partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaders {
+    /// Each leader with its partitions, in rising order; no partition is missing.
+    pub brokers: Vec<(Endpoint, Vec<i32>)>,
+}
+
+/// A client for everything but records.
+#[derive(Debug)]
+pub struct Admin {
+    security: Security,
+    options: ConnectOptions,
+    bootstrap: (Endpoint, Connection),
+    /// Connections to advertised addresses, by node id.
+    brokers: BTreeMap<i32, (Endpoint, Connection)>,
+}
+
+impl Admin {
+    /// Connects to the first of the brokers that answers.
+    ///
+    /// # Errors
+    /// None of them does; the error is that of the last one.
+    pub fn connect(
+        brokers: impl TryInto<Bootstrap, Error: std::fmt::Display>,
+        security: &Security,
+    ) -> Result<Self, ClientError> {
+        let bootstrap = brokers
+            .try_into()
+            .map_err(|error| ClientError::Spec(error.to_string()))?;
+        let options = ConnectOptions::default();
+        let mut failure = None;
+        for endpoint in bootstrap.endpoints() {
+            match Connection::open(endpoint, security, &options) {
+                Ok(connection) => {
+                    return Ok(Self {
+                        security: security.clone(),
+                        options,
+                        bootstrap: (endpoint.clone(), connection),
+                        brokers: BTreeMap::new(),
+                    });
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| ClientError::Spec("no broker is given; write host:port".to_owned())))
+    }
+
+    /// The broker that was connected to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.bootstrap.0
+    }
+
+    /// APIs with their versions, and feature levels.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub fn api_versions(&mut self) -> Result<ApiVersions, ClientError> {
+        let frame = self.bootstrap.1.ask(wire::encode_api_versions)?;
+        Ok(wire::decode_api_versions(frame)?)
+    }
+
+    /// What the broker tells of its version: the level of `metadata.version`, which each Kafka release raises. A broker never tells its
+    /// release itself; `None` when it tells nothing.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub fn broker_version(&mut self) -> Result<Option<String>, ClientError> {
+        let features = self.api_versions()?.finalized_features;
+        let level = features.get(METADATA_VERSION_FEATURE);
+        Ok(level.map(|level| format!("{METADATA_VERSION_FEATURE} {level}")))
+    }
+
+    /// Brokers, controller, and the topics with their leaders; `None` means all topics. A topic that does not exist has the error
+    /// for it and does not come into being.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub fn metadata(&mut self, topics: Option<&[&str]>) -> Result<Metadata, ClientError> {
+        metadata(&mut self.bootstrap.1, topics)
+    }
+
+    /// Names of all topics, also internal ones.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub fn list_topics(&mut self) -> Result<Vec<String>, ClientError> {
+        let topics = self.metadata(None)?.topics;
+        Ok(topics.into_iter().map(|topic| topic.name).collect())
+    }
+
+    /// Creates a topic and waits until each partition has a leader that has opened its log.
+    ///
+    /// # Errors
+    /// The broker refuses, for example because the topic exists already, or the partitions don't come within a minute.
+    pub fn create_topic(&mut self, topic: &NewTopic) -> Result<(), ClientError> {
+        let (partitions, replicas) = (i32::try_from(topic.partitions), i16::try_from(topic.replicas));
+        let (Ok(partitions), Ok(replicas)) = (partitions, replicas) else {
+            return Err(ClientError::Spec(format!(
+                "{} partitions with {} replicas: no broker has so many",
+                topic.partitions, topic.replicas
+            )));
+        };
+        let frame = self.bootstrap.1.ask(|out, id| {
+            let timeout_ms = CHANGE_TIMEOUT_MS;
+            wire::encode_create_topic(out, id, &topic.name, partitions, replicas, &topic.configs, timeout_ms);
+        })?;
+        accepted("CreateTopics", &topic.name, wire::decode_create_topics(frame)?)?;
+        self.wait_until_writable(&topic.name, topic.partitions)
+    }
+
+    /// Waits until each of the partitions has a leader that has opened its log.
+    ///
+    /// # Errors
+    /// The connection breaks, or the partitions don't come within a minute.
+    pub fn wait_until_writable(&mut self, topic: &str, partitions: u32) -> Result<(), ClientError> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            let missing = match self.try_leaders(topic, partitions) {
+                Ok(leaders) => match self.end_offsets_of(topic, &leaders)? {
+                    Ok(_) => return Ok(()),
+                    Err(refused) => refused,
+                },
+                Err(error @ ClientError::Refused { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() > deadline {
+                return Err(missing);
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
+    }
+
+    /// The leader of each of the first `partitions` partitions.
+    ///
+    /// # Errors
+    /// The topic has fewer of them, or one has no leader.
+    pub fn leaders(&mut self, topic: &str, partitions: u32) -> Result<Leaders, ClientError> {
+        let by_node = self.try_leaders(topic, partitions)?;
+        let brokers = by_node.into_values().collect();
+        Ok(Leaders { brokers })
+    }
+
+    /// The offset behind the last record of each of the first `partitions` partitions.
+    ///
+    /// # Errors
+    /// The topic has fewer of them, one has no leader, or its leader refuses.
+    pub fn end_offsets(&mut self, topic: &str, partitions: u32) -> Result<Vec<i64>, ClientError> {
+        let leaders = self.try_leaders(topic, partitions)?;
+        self.end_offsets_of(topic, &leaders)?
+    }
+
+    /// Deletes a topic and waits until no broker knows it any more.
+    ///
+    /// # Errors
+    /// The broker refuses, for example because there is no such topic, or the topic does not go within a minute.
+    pub fn delete_topic(&mut self, topic: &str) -> Result<(), ClientError> {
+        let frame = self
+            .bootstrap
+            .1
+            .ask(|out, id| wire::encode_delete_topic(out, id, topic, CHANGE_TIMEOUT_MS))?;
+        accepted("DeleteTopics", topic, wire::decode_delete_topics(frame)?)?;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        let brokers = self.metadata(Some(&[topic]))?.brokers;
+        for broker in brokers {
+            let endpoint = Endpoint {
+                host: broker.host,
+                port: broker.port,
+            };
+            loop {
+                let answer = metadata(self.connection_to(broker.id, &endpoint)?, Some(&[topic]))?;
+                let gone = ErrorCode::UnknownTopicOrPartition.code();
+                if answer.topics.iter().all(|found| found.error == gone) {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(ClientError::Timeout {
+                        doing: "waiting for a topic to be deleted",
+                    });
+                }
+                std::thread::sleep(SETTLE_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    /// All settings of a broker, asked for at that broker itself.
+    ///
+    /// # Errors
+    /// There is no such broker, or it refuses.
+    pub fn describe_broker_configs(&mut self, broker: i32) -> Result<Vec<ConfigEntry>, ClientError> {
+        let known = self.metadata(Some(&[]))?.brokers;
+        let Some(found) = known.iter().find(|known| known.id == broker) else {
+            let ids: Vec<String> = known.iter().map(|broker| broker.id.to_string()).collect();
+            let ids = ids.join(", ");
+            return Err(ClientError::Spec(format!(
+                "there is no broker {broker}; there are {ids}"
+            )));
+        };
+        let endpoint = Endpoint {
+            host: found.host.clone(),
+            port: found.port,
+        };
+        let name = broker.to_string();
+        let frame = self
+            .connection_to(broker, &endpoint)?
+            .ask(|out, id| wire::encode_describe_configs(out, id, wire::RESOURCE_BROKER, &name))?;
+        described(frame, format!("broker {broker}"))
+    }
+
+    /// All settings of a topic.
+    ///
+    /// # Errors
+    /// There is no such topic, or the broker refuses.
+    pub fn describe_topic_configs(&mut self, topic: &str) -> Result<Vec<ConfigEntry>, ClientError> {
+        let frame = self
+            .bootstrap
+            .1
+            .ask(|out, id| wire::encode_describe_configs(out, id, wire::RESOURCE_TOPIC, topic))?;
+        described(frame, format!("topic `{topic}`"))
+    }
+
+    fn try_leaders(
+        &mut self,
+        topic: &str,
+        partitions: u32,
+    ) -> Result<BTreeMap<i32, (Endpoint, Vec<i32>)>, ClientError> {
+        const REQUEST: &str = "Metadata";
+        let refused = |partition, code| ClientError::refused(REQUEST, topic, partition, code, None);
+        let metadata = self.metadata(Some(&[topic]))?;
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        let Some(found) = metadata.topics.iter().find(|found| found.name == topic) else {
+            return Err(refused(None, unknown));
+        };
+        if found.error != 0 {
+            return Err(refused(None, found.error));
+        }
+        let known: BTreeMap<i32, &wire::Partition> = found.partitions.iter().map(|p| (p.index, p)).collect();
+        let mut leaders: BTreeMap<i32, (Endpoint, Vec<i32>)> = BTreeMap::new();
+        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+            let Some(found) = known.get(&partition) else {
+                return Err(refused(Some(partition), unknown));
+            };
+            let Some(leader) = metadata.brokers.iter().find(|broker| broker.id == found.leader) else {
+                return Err(refused(Some(partition), ErrorCode::LeaderNotAvailable.code()));
+            };
+            let entry = leaders.entry(leader.id).or_insert_with(|| {
+                let (host, port) = (leader.host.clone(), leader.port);
+                (Endpoint { host, port }, Vec::new())
+            });
+            entry.1.push(partition);
+        }
+        Ok(leaders)
+    }
+
+    /// End offsets by partition, or the first refusal of a leader.
+    fn end_offsets_of(
+        &mut self,
+        topic: &str,
+        leaders: &BTreeMap<i32, (Endpoint, Vec<i32>)>,
+    ) -> Result<Result<Vec<i64>, ClientError>, ClientError> {
+        let mut ends = BTreeMap::new();
+        for (broker, (endpoint, partitions)) in leaders {
+            let frame = self
+                .connection_to(*broker, endpoint)?
+                .ask(|out, id| wire::encode_list_offsets(out, id, topic, partitions, wire::LATEST))?;
+            for found in wire::decode_list_offsets(frame)? {
+                if found.error != 0 {
+                    let partition = Some(found.partition);
+                    return Ok(Err(ClientError::refused(
+                        "ListOffsets",
+                        topic,
+                        partition,
+                        found.error,
+                        None,
+                    )));
+                }
+                ends.insert(found.partition, found.offset);
+            }
+            if let Some(missing) = partitions.iter().find(|partition| !ends.contains_key(*partition)) {
+                let unknown = ErrorCode::UnknownTopicOrPartition.code();
+                return Ok(Err(ClientError::refused(
+                    "ListOffsets",
+                    topic,
+                    Some(*missing),
+                    unknown,
+                    None,
+                )));
+            }
+        }
+        Ok(Ok(ends.into_values().collect()))
+    }
+
+    fn connection_to(&mut self, broker: i32, endpoint: &Endpoint) -> Result<&mut Connection, ClientError> {
+        // A broker that came back at another address is another connection.
+        if self.brokers.get(&broker).is_none_or(|(known, _)| known != endpoint) {
+            let connection = Connection::open(endpoint, &self.security, &self.options)?;
+            self.brokers.insert(broker, (endpoint.clone(), connection));
+        }
+        match self.brokers.get_mut(&broker) {
+            Some((_, connection)) => Ok(connection),
+            None => Err(ClientError::Closed { doing: "connecting" }),
+        }
+    }
+}
+
+fn metadata(connection: &mut Connection, topics: Option<&[&str]>) -> Result<Metadata, ClientError> {
+    let frame = connection.ask(|out, id| wire::encode_metadata(out, id, topics))?;
+    Ok(wire::decode_metadata(frame)?)
+}
+
+fn accepted(request: &'static str, topic: &str, outcomes: Vec<TopicOutcome>) -> Result<(), ClientError> {
+    match outcomes.iter().find(|outcome| outcome.name == topic) {
+        Some(outcome) if outcome.error == 0 => Ok(()),
+        Some(outcome) => Err(ClientError::refused(
+            request,
+            topic,
+            None,
+            outcome.error,
+            outcome.message.as_deref(),
+        )),
+        None => Err(ClientError::Spec(format!(
+            "the answer to {request} does not name topic `{topic}`"
+        ))),
+    }
+}
+
+fn described(frame: &[u8], of: String) -> Result<Vec<ConfigEntry>, ClientError> {
+    let DescribedConfigs {
+        error,
+        message,
+        entries,
+    } = wire::decode_describe_configs(frame)?;
+    match error {
+        0 => Ok(entries),
+        code => Err(ClientError::refused_of("DescribeConfigs", of, code, message.as_deref())),
+    }
+}

@@ -1,0 +1,416 @@
+//! The producing client: batches that were built beforehand, pipelined on one connection per leader, as fast as they are acknowledged.
+//!
+//! Nothing is done per record while a window runs. A request is a head of some fifty bytes and a batch that is sent from where it lies
+//! in the pool; several requests leave with one call. Each answer is held against the request that it belongs to, and counted in a
+//! [`Ledger`] that [`super::verify`] can hold the topic against afterwards.
+
+use super::ClientError;
+use super::admin::Admin;
+use super::batches::Batches;
+use super::connection::{ConnectOptions, Connection};
+use super::endpoint::Bootstrap;
+use super::ledger::{Ledger, PartitionLedger};
+use super::phase::{Phase, PhaseResult, latency_histogram, record};
+use super::poller::Poller;
+use super::security::Security;
+use super::stream::{Stream, Wait};
+use crate::payload::{PayloadSpec, RecordSource};
+use kafka_wire::FrameBuffer;
+use kafka_wire::batch::CRC_START;
+use kafka_wire::produce::{REQUEST_TAIL, ResponseHead, encode_request_head};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Requests on a connection at once, at most.
+pub const IN_FLIGHT_MAX: usize = 64;
+/// Largest pool, bytes.
+pub const POOL_BYTES_MAX: usize = 1 << 30;
+/// Largest answer to one batch, bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Longer than a broker waits for its replicas, so that its own error comes first.
+const IO_TIMEOUT: Duration = Duration::from_secs(40);
+/// What a write carries of each request: head, batch and tail.
+const PARTS_MAX: usize = 3 * IN_FLIGHT_MAX;
+
+/// What is produced, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProduceSpec {
+    /// A topic that exists.
+    pub topic: String,
+    /// Batches go to the first so many partitions in turn.
+    pub partitions: u32,
+    /// Exact size of every batch, bytes with its header.
+    pub batch_bytes: usize,
+    /// The records.
+    pub payload: PayloadSpec,
+    /// Seed of the records.
+    pub seed: u64,
+    /// Requests, of one batch each, on a connection at once; there is a connection per leader.
+    pub in_flight: usize,
+    /// -1: acknowledged by all replicas in sync; 1: by the leader.
+    #[serde(default = "all")]
+    pub acks: i16,
+    /// Different batches, which are sent again and again.
+    pub pool_batches: usize,
+    /// SO_SNDBUF, bytes; `None` leaves it to the kernel's tuning.
+    #[serde(default)]
+    pub socket_send_buffer_bytes: Option<usize>,
+}
+
+fn all() -> i16 {
+    -1
+}
+
+/// The batches, one behind the other.
+struct Pool {
+    bytes: Vec<u8>,
+    batch_bytes: usize,
+    /// Records and CRC of each.
+    facts: Vec<(i32, u32)>,
+}
+
+impl Pool {
+    fn build(spec: &ProduceSpec) -> Result<Self, ClientError> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        // The last of them has the present time: some brokers refuse what lies in the future.
+        let first_ms = now_ms.saturating_sub(spec.pool_batches as i64);
+        let source = RecordSource::open(&spec.payload, spec.seed)?;
+        let mut batches = Batches::new(source, spec.batch_bytes, first_ms)?;
+        let mut pool = Self {
+            bytes: Vec::with_capacity(spec.pool_batches * spec.batch_bytes),
+            batch_bytes: spec.batch_bytes,
+            facts: Vec::with_capacity(spec.pool_batches),
+        };
+        for _ in 0..spec.pool_batches {
+            let (records, batch) = batches.next()?;
+            let crc = kafka_wire::crc::crc32c(&batch[CRC_START..]);
+            pool.bytes.extend_from_slice(batch);
+            pool.facts.push((records, crc));
+        }
+        Ok(pool)
+    }
+
+    fn batch(&self, place: usize) -> &[u8] {
+        &self.bytes[place * self.batch_bytes..(place + 1) * self.batch_bytes]
+    }
+}
+
+/// A request whose answer is due.
+struct Pending {
+    correlation_id: i32,
+    /// Partition, and its place in the ledger.
+    partition: i32,
+    /// Place in the pool.
+    batch: usize,
+    sent_at: Instant,
+}
+
+/// The connection to one leader.
+struct Link {
+    stream: Stream,
+    frames: FrameBuffer,
+    partitions: Vec<i32>,
+    /// Place of the partition that is next.
+    turn: usize,
+    correlation_id: i32,
+    pending: VecDeque<Pending>,
+    /// Heads of the requests of the last refill.
+    heads: Vec<u8>,
+    /// End of each head in `heads`, and its batch.
+    refill: Vec<(usize, usize)>,
+    /// Bytes of the refill that are sent.
+    sent_bytes: usize,
+    refill_bytes: usize,
+    is_flushed: bool,
+}
+
+/// A client that produces to one topic.
+pub struct ProduceClient {
+    spec: ProduceSpec,
+    pool: Pool,
+    links: Vec<Link>,
+    ledger: Ledger,
+    /// Batches of each partition that were sent.
+    sent: Vec<u64>,
+    poller: Poller,
+}
+
+impl ProduceClient {
+    /// Builds the pool, and connects to each leader; sends nothing yet.
+    ///
+    /// # Errors
+    /// A figure that cannot work, a payload that gives no records, a topic with fewer partitions, or a broker that is not there.
+    pub fn connect(brokers: &Bootstrap, security: &Security, spec: ProduceSpec) -> Result<Self, ClientError> {
+        check(&spec)?;
+        let pool = Pool::build(&spec)?;
+        let leaders = Admin::connect(brokers, security)?.leaders(&spec.topic, spec.partitions)?;
+        let options = ConnectOptions {
+            io_timeout: IO_TIMEOUT,
+            send_buffer_bytes: spec.socket_send_buffer_bytes,
+            ..ConnectOptions::default()
+        };
+        let link = |(endpoint, partitions)| -> Result<Link, ClientError> {
+            Ok(Link {
+                stream: Connection::open(&endpoint, security, &options)?.into_stream(),
+                frames: FrameBuffer::new(ANSWER_BYTES_MAX),
+                partitions,
+                turn: 0,
+                correlation_id: 0,
+                pending: VecDeque::with_capacity(spec.in_flight),
+                heads: Vec::with_capacity(spec.in_flight * (64 + spec.topic.len())),
+                refill: Vec::with_capacity(spec.in_flight),
+                sent_bytes: 0,
+                refill_bytes: 0,
+                is_flushed: true,
+            })
+        };
+        let partitions = 0..spec.partitions as i32;
+        let ledger = Ledger {
+            topic: spec.topic.clone(),
+            partitions: partitions.map(PartitionLedger::new).collect(),
+        };
+        Ok(Self {
+            links: leaders.brokers.into_iter().map(link).collect::<Result<_, _>>()?,
+            sent: vec![0; spec.partitions as usize],
+            poller: Poller::default(),
+            pool,
+            ledger,
+            spec,
+        })
+    }
+
+    /// What was acknowledged since the client connected. Every batch that was sent is in it, as long as no [`Self::run`] failed.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Produces for the phase; a single pass sends as many batches as the pool has. Nothing is in flight before and after it.
+    ///
+    /// A latency counts from the moment at which the request was handed to the system, together with others, to its answer.
+    ///
+    /// # Errors
+    /// A connection breaks or a broker refuses a batch; the client is of no use any more.
+    pub fn run(&mut self, phase: Phase) -> Result<PhaseResult, ClientError> {
+        let calls = |links: &[Link]| {
+            let calls = links.iter().map(|link| link.stream.calls());
+            calls.fold((0, 0), |sum, calls| (sum.0 + calls.send, sum.1 + calls.receive))
+        };
+        let calls_before = calls(&self.links);
+        let records_before = self.ledger.total_records();
+        // Refilled when half the slots are free: one send carries several requests, and the broker still has work.
+        let refill_at = self.spec.in_flight - self.spec.in_flight.div_ceil(2);
+        let mut left = if phase.single_pass {
+            self.pool.facts.len()
+        } else {
+            usize::MAX
+        };
+        let mut latency_ns = latency_histogram();
+        let mut responses = 0u64;
+        let started = Instant::now();
+        let mut now = started;
+        loop {
+            let may_send = now - started < phase.duration();
+            for link in &mut self.links {
+                if may_send && left > 0 && link.is_flushed && link.pending.len() <= refill_at {
+                    left -= link.fill(&self.spec, &self.pool, &mut self.sent, left);
+                }
+                if !link.is_flushed {
+                    link.write(&self.pool)?;
+                }
+            }
+            if self.links.iter().all(|link| link.pending.is_empty()) {
+                break;
+            }
+            self.wait()?;
+            for (place, link) in self.links.iter_mut().enumerate() {
+                // A lone connection with nothing to send is not polled: its receive waits.
+                let alone = self.poller.is_empty();
+                if !alone && !self.poller.has_input(place) {
+                    continue;
+                }
+                let wait = if alone { Wait::Yes } else { Wait::No };
+                now = link.read(wait)?;
+                responses += link.take_answers(now, &self.pool, &mut self.ledger, &mut latency_ns)?;
+            }
+        }
+        let calls_after = calls(&self.links);
+        let delivered_bytes = responses * self.spec.batch_bytes as u64;
+        Ok(PhaseResult {
+            responses,
+            records: self.ledger.total_records() - records_before,
+            delivered_bytes,
+            moved_bytes: delivered_bytes,
+            wall_ns: u64::try_from((now - started).as_nanos()).unwrap_or(u64::MAX),
+            response_bytes_achieved: delivered_bytes as f64 / responses.max(1) as f64,
+            send_calls: calls_after.0 - calls_before.0,
+            receive_calls: calls_after.1 - calls_before.1,
+            data_ended: left == 0,
+            produced: self.ledger.partitions.clone(),
+            latency_ns,
+        })
+    }
+
+    /// Waits until an answer is there or a connection has room for what is left to send. Does nothing for a lone connection that has
+    /// nothing to send.
+    fn wait(&mut self) -> Result<(), ClientError> {
+        self.poller.clear();
+        if let [only] = &self.links[..]
+            && only.is_flushed
+        {
+            return Ok(());
+        }
+        for link in &self.links {
+            self.poller
+                .add(link.stream.socket(), !link.pending.is_empty(), !link.is_flushed);
+        }
+        self.poller.wait(IO_TIMEOUT, "waiting for acknowledgements")
+    }
+}
+
+fn check(spec: &ProduceSpec) -> Result<(), ClientError> {
+    let pool_bytes = spec.pool_batches.checked_mul(spec.batch_bytes);
+    let wrong = if !(1..=i32::MAX as u32).contains(&spec.partitions) {
+        "choose at least one partition".to_owned()
+    } else if !(1..=IN_FLIGHT_MAX).contains(&spec.in_flight) {
+        format!("choose 1 to {IN_FLIGHT_MAX} requests in flight")
+    } else if ![-1, 1].contains(&spec.acks) {
+        format!("acks={} leaves nothing to count; choose -1 or 1", spec.acks)
+    } else if spec.pool_batches == 0 || pool_bytes.is_none_or(|bytes| bytes > POOL_BYTES_MAX) {
+        format!(
+            "a pool of {} batches of {} bytes: choose at least one batch and at most {POOL_BYTES_MAX} bytes",
+            spec.pool_batches, spec.batch_bytes
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ClientError::Spec(wrong))
+}
+
+impl Link {
+    /// Fills the free slots, with at most `batches_max` requests; answers how many.
+    fn fill(&mut self, spec: &ProduceSpec, pool: &Pool, sent: &mut [u64], batches_max: usize) -> usize {
+        self.heads.clear();
+        self.refill.clear();
+        let sent_at = Instant::now();
+        while self.pending.len() < spec.in_flight && self.refill.len() < batches_max {
+            let partition = self.partitions[self.turn];
+            self.turn = (self.turn + 1) % self.partitions.len();
+            let number = &mut sent[partition as usize];
+            // Each partition begins elsewhere in the pool, so that neighbours don't carry the same bytes.
+            let batch = ((*number + partition as u64) % pool.facts.len() as u64) as usize;
+            *number += 1;
+            self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
+            let correlation_id = self.correlation_id;
+            encode_request_head(
+                &mut self.heads,
+                correlation_id,
+                &spec.topic,
+                partition,
+                spec.acks,
+                pool.batch_bytes,
+            );
+            self.refill.push((self.heads.len(), batch));
+            self.pending.push_back(Pending {
+                correlation_id,
+                partition,
+                batch,
+                sent_at,
+            });
+        }
+        self.sent_bytes = 0;
+        self.refill_bytes = self.heads.len() + self.refill.len() * (pool.batch_bytes + REQUEST_TAIL.len());
+        self.is_flushed = self.refill.is_empty();
+        self.refill.len()
+    }
+
+    /// Sends what there is room for.
+    fn write(&mut self, pool: &Pool) -> Result<(), ClientError> {
+        const DOING: &str = "sending batches";
+        let failed = |error| ClientError::socket(DOING, error);
+        while self.sent_bytes < self.refill_bytes {
+            let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+            let (mut count, mut skip, mut head_start) = (0, self.sent_bytes, 0);
+            for (head_end, batch) in &self.refill {
+                for part in [&self.heads[head_start..*head_end], pool.batch(*batch), &REQUEST_TAIL] {
+                    if let Some(rest) = part.get(skip..).filter(|rest| !rest.is_empty()) {
+                        parts[count] = IoSlice::new(rest);
+                        count += 1;
+                    }
+                    skip = skip.saturating_sub(part.len());
+                }
+                head_start = *head_end;
+            }
+            match self.stream.write_parts(&parts[..count]).map_err(failed)? {
+                0 => return Ok(()),
+                taken => self.sent_bytes += taken,
+            }
+        }
+        self.is_flushed = self.stream.flush_some().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Reads what is there; answers the time at which it was.
+    fn read(&mut self, wait: Wait) -> Result<Instant, ClientError> {
+        const DOING: &str = "receiving acknowledgements";
+        loop {
+            match self.stream.read(self.frames.space(), wait) {
+                Ok(0) => return Err(ClientError::Closed { doing: DOING }),
+                Ok(bytes) => self.frames.advance(bytes),
+                Err(error) if wait == Wait::No && error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(ClientError::socket(DOING, error)),
+            }
+            // The rest of what was decrypted does not make the socket readable.
+            if !self.stream.has_plaintext() {
+                break;
+            }
+        }
+        Ok(Instant::now())
+    }
+
+    /// Counts the answers that have come whole; answers how many.
+    fn take_answers(
+        &mut self,
+        now: Instant,
+        pool: &Pool,
+        ledger: &mut Ledger,
+        latency_ns: &mut hdrhistogram::Histogram<u64>,
+    ) -> Result<u64, ClientError> {
+        let mut answers = 0;
+        while let Some(frame) = self.frames.frame()? {
+            let answer = ResponseHead::decode(frame)?;
+            let Some(pending) = self.pending.pop_front() else {
+                return Err(ClientError::Unasked(answer.correlation_id));
+            };
+            if answer.correlation_id != pending.correlation_id {
+                return Err(ClientError::Correlation {
+                    expected: pending.correlation_id,
+                    observed: answer.correlation_id,
+                });
+            }
+            let partition = Some(pending.partition);
+            if answer.error != 0 {
+                let (code, message) = (answer.error, answer.message);
+                return Err(ClientError::refused("Produce", &ledger.topic, partition, code, message));
+            }
+            if answer.partition != pending.partition || answer.base_offset < 0 {
+                return Err(ClientError::Spec(format!(
+                    "the answer for partition {} names partition {} and offset {}",
+                    pending.partition, answer.partition, answer.base_offset
+                )));
+            }
+            let (records, crc) = pool.facts[pending.batch];
+            let bytes = pool.batch_bytes as u64;
+            ledger.partitions[pending.partition as usize].add(answer.base_offset, records, bytes, crc);
+            record(latency_ns, now - pending.sent_at);
+            answers += 1;
+            self.frames.consume_frame();
+        }
+        Ok(answers)
+    }
+}
