@@ -3,6 +3,7 @@
 //! Nothing here knows how a result is judged, what is broken meanwhile, or how anything is printed.
 
 pub mod definition;
+pub mod facts;
 pub mod history;
 pub mod native;
 pub mod payload;
