@@ -9,6 +9,7 @@ mod output;
 mod broker_verb;
 mod card;
 mod chaos_verb;
+mod conformance_verb;
 mod doctor_verb;
 mod interrupt;
 mod list_verb;
@@ -51,6 +52,7 @@ enum Verb {
     Show(list_verb::ShowArgs),
     Report(report_verb::Args),
     Target(target_verb::Args),
+    Conformance(conformance_verb::Args),
     Broker(broker_verb::Args),
     Doctor(doctor_verb::Args),
     /// One client process; the harness starts it
@@ -101,6 +103,7 @@ fn assay() -> ExitCode {
         Verb::Show(args) => list_verb::show(&args),
         Verb::Report(args) => report_verb::run(&args),
         Verb::Target(args) => target_verb::run(args),
+        Verb::Conformance(args) => conformance_verb::run(&args),
         Verb::Broker(args) => broker_verb::run(args),
         Verb::Doctor(args) => doctor_verb::run(&args),
         Verb::Worker => Ok(worker_verb::run()),

@@ -121,8 +121,8 @@ numbered! {
     ErrorCode {
         UnknownServerError = -1, None = 0, OffsetOutOfRange = 1, CorruptMessage = 2, UnknownTopicOrPartition = 3,
         LeaderNotAvailable = 5, NotLeaderOrFollower = 6, RequestTimedOut = 7, BrokerNotAvailable = 8, ReplicaNotAvailable = 9,
-        MessageTooLarge = 10, NetworkException = 13, CoordinatorNotAvailable = 15, InvalidTopicException = 17,
-        RecordListTooLarge = 18, NotEnoughReplicas = 19, NotEnoughReplicasAfterAppend = 20, InvalidRequiredAcks = 21,
+        MessageTooLarge = 10, NetworkException = 13, CoordinatorLoadInProgress = 14, CoordinatorNotAvailable = 15,
+        InvalidTopicException = 17, RecordListTooLarge = 18, NotEnoughReplicas = 19, NotEnoughReplicasAfterAppend = 20, InvalidRequiredAcks = 21,
         TopicAuthorizationFailed = 29, ClusterAuthorizationFailed = 31, InvalidTimestamp = 32, UnsupportedSaslMechanism = 33,
         IllegalSaslState = 34, UnsupportedVersion = 35, TopicAlreadyExists = 36, InvalidPartitions = 37,
         InvalidReplicationFactor = 38, InvalidReplicaAssignment = 39, InvalidConfig = 40, NotController = 41, InvalidRequest = 42,
@@ -130,6 +130,7 @@ numbered! {
         KafkaStorageError = 56, SaslAuthenticationFailed = 58, FetchSessionIdNotFound = 70, ListenerNotFound = 72,
         TopicDeletionDisabled = 73, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
         OffsetNotAvailable = 78, InvalidRecord = 87, ThrottlingQuotaExceeded = 89, UnknownTopicId = 100, InconsistentTopicId = 103,
+        MismatchedEndpointType = 114, UnsupportedEndpointType = 115,
     }
 }
 

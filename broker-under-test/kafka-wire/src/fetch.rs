@@ -167,8 +167,13 @@ impl ResponseWriter {
         out.put_array_len(partitions, self.flexible);
     }
 
-    /// Everything of a partition in front of its records.
+    /// Everything of a partition in front of its records, for who reads uncommitted: the list of aborted transactions is null.
     pub fn partition(self, out: &mut Vec<u8>, result: &FetchResult) {
+        self.partition_with(out, result, true);
+    }
+
+    /// As [`Self::partition`]; the list of aborted transactions is empty, or null for whom it does not concern, as in Kafka.
+    pub fn partition_with(self, out: &mut Vec<u8>, result: &FetchResult, aborted_is_null: bool) {
         out.put_i32(result.partition);
         out.put_i16(result.error);
         out.put_i64(result.high_watermark);
@@ -176,7 +181,11 @@ impl ResponseWriter {
         if self.version >= 5 {
             out.put_i64(result.log_start_offset);
         }
-        out.put_array_len(0, self.flexible); // aborted transactions
+        match (aborted_is_null, self.flexible) {
+            (false, flexible) => out.put_array_len(0, flexible),
+            (true, true) => out.put_uvarint(0),
+            (true, false) => out.put_i32(-1),
+        }
         if self.version >= 11 {
             out.put_i32(-1); // preferred read replica
         }

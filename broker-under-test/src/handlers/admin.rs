@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{Call, text};
 use crate::config::{Kind, SETTINGS};
 use crate::log::ReadError;
-use crate::topics::{Refusal, TOPIC_SETTINGS, Topic};
+use crate::topics::{self, Refusal, TOPIC_SETTINGS, Topic};
 
 /// Kafka's codes for where a setting comes from.
 const SOURCE_TOPIC: i8 = 1;
@@ -51,9 +51,8 @@ pub(super) fn create_topics(call: &Call, request: CreateTopicsRequest) -> Create
             create(call, topic, request.validate_only)
         };
         match outcome {
-            Ok((partitions, created)) => {
-                let id = created.as_ref().map_or(Uuid::nil(), |t| t.id);
-                let configs = created.as_ref().map_or_else(Vec::new, |t| topic_settings(call, t));
+            Ok((partitions, settings, id)) => {
+                let configs = topic_settings(call, &settings);
                 result
                     .with_topic_id(id)
                     .with_num_partitions(partitions as i32)
@@ -67,10 +66,14 @@ pub(super) fn create_topics(call: &Call, request: CreateTopicsRequest) -> Create
                 .with_replication_factor(-1),
         }
     };
-    CreateTopicsResponse::default().with_topics(request.topics.iter().map(one).collect())
+    // Each name once, as Kafka answers.
+    let mut seen = BTreeSet::new();
+    let distinct = request.topics.iter().filter(|t| seen.insert(&t.name));
+    CreateTopicsResponse::default().with_topics(distinct.map(one).collect())
 }
 
-type Created = (usize, Option<std::sync::Arc<Topic>>);
+/// Partitions, the topic's own settings, and its id, nil when it was only validated.
+type Created = (usize, BTreeMap<String, String>, Uuid);
 
 fn create(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
     let setting = |c: &kafka_protocol::messages::create_topics_request::CreatableTopicConfig| {
@@ -88,7 +91,14 @@ fn create(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Cr
             .assignments
             .iter()
             .all(|a| a.broker_ids.len() == 1 && i64::from(a.broker_ids[0].0) == me);
-        if partitions != -1 || replicas != -1 || !dense || !mine {
+        if partitions != -1 || replicas != -1 {
+            let message = "with a manual assignment, the numbers of partitions and replicas must be -1".to_owned();
+            return Err(Refusal {
+                error: ErrorCode::InvalidRequest,
+                message,
+            });
+        }
+        if !dense || !mine {
             let message = format!("a manual assignment must name broker {me} alone for partitions 0, 1, 2, …");
             return Err(Refusal {
                 error: ErrorCode::InvalidReplicaAssignment,
@@ -102,24 +112,22 @@ fn create(call: &Call, topic: &CreatableTopic, validate_only: bool) -> Result<Cr
             .broker
             .topics
             .check_new(&topic.name, partitions, replicas, &settings)?;
-        return Ok((count, None));
+        return Ok((count, settings, Uuid::nil()));
     }
     let created = call.broker.topics.create(&topic.name, partitions, replicas, settings)?;
-    Ok((created.partitions.len(), Some(created)))
+    Ok((created.partitions.len(), created.settings.clone(), created.id))
 }
 
-fn topic_settings(call: &Call, topic: &Topic) -> Vec<CreatableTopicConfigs> {
+fn topic_settings(call: &Call, own: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
     let one = |(name, _): &(&str, &str)| {
-        let source = if topic.settings.contains_key(*name) {
+        let source = if own.contains_key(*name) {
             SOURCE_TOPIC
         } else {
             SOURCE_DEFAULT
         };
         CreatableTopicConfigs::default()
             .with_name(text(name))
-            .with_value(Some(text(
-                &call.broker.topics.effective(&topic.settings, name).to_string(),
-            )))
+            .with_value(Some(text(&call.broker.topics.effective(own, name).to_string())))
             .with_config_source(source)
     };
     TOPIC_SETTINGS.iter().map(one).collect()
@@ -208,8 +216,26 @@ pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> Delete
     };
     let by_state = request.topics.into_iter().map(|t| (t.name, t.topic_id));
     let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
-    let responses = by_state.chain(by_name).map(|(name, id)| delete(name, id)).collect();
-    DeleteTopicsResponse::default().with_responses(responses)
+    let asked: Vec<(Option<TopicName>, Uuid)> = by_state.chain(by_name).collect();
+    let mut times: BTreeMap<&(Option<TopicName>, Uuid), usize> = BTreeMap::new();
+    for one in &asked {
+        *times.entry(one).or_default() += 1;
+    }
+    // Each topic once, as Kafka answers; one that is named twice is not deleted at all.
+    let mut seen = BTreeSet::new();
+    let distinct = asked.iter().filter(|one| seen.insert(*one));
+    let one = |topic: &(Option<TopicName>, Uuid)| {
+        let (name, id) = topic.clone();
+        if times.get(topic).is_some_and(|n| *n > 1) {
+            return DeletableTopicResult::default()
+                .with_name(name)
+                .with_topic_id(id)
+                .with_error_code(ErrorCode::InvalidRequest.code())
+                .with_error_message(Some(text("Duplicate topic.")));
+        }
+        delete(name, id)
+    };
+    DeleteTopicsResponse::default().with_responses(distinct.map(one).collect())
 }
 
 pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
@@ -267,9 +293,13 @@ pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> 
                 .with_error_code(error.code())
                 .with_error_message(Some(text(message)))
         };
+        let documented = request.include_documentation;
         let mut rows = match resource.resource_type {
             RESOURCE_TOPIC => match call.broker.topics.get(&resource.resource_name) {
-                Some(topic) => topic_rows(call, &topic),
+                Some(topic) => topic_rows(call, &topic, documented),
+                None if topics::check_name(&resource.resource_name).is_err() => {
+                    return refused(ErrorCode::InvalidTopicException, "no topic can have this name");
+                }
                 None => {
                     return refused(
                         ErrorCode::UnknownTopicOrPartition,
@@ -277,33 +307,39 @@ pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> 
                     );
                 }
             },
-            RESOURCE_BROKER if matches!(&*resource.resource_name, "") => broker_rows(call),
-            RESOURCE_BROKER if *resource.resource_name == *call.broker.config.text("node.id") => broker_rows(call),
+            // What is set for all brokers at once while they run: nothing can be.
+            RESOURCE_BROKER if resource.resource_name.is_empty() => Vec::new(),
+            RESOURCE_BROKER if *resource.resource_name == *call.broker.config.text("node.id") => {
+                broker_rows(call, documented)
+            }
             RESOURCE_BROKER => return refused(ErrorCode::InvalidRequest, "there is no broker of that id"),
             _ => return refused(ErrorCode::InvalidRequest, "only topics and brokers have settings here"),
         };
-        if let Some(keys) = &resource.configuration_keys {
+        // No key is as good as null: all.
+        if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
             rows.retain(|row| keys.contains(&row.name));
         }
         result.with_configs(rows)
     };
     // Each resource once, so that a short request can't ask for the same long answer many times.
     let mut seen = BTreeSet::new();
-    let mut distinct = request.resources;
-    distinct.retain(|r| seen.insert((r.resource_type, r.resource_name.clone())));
-    DescribeConfigsResponse::default().with_results(distinct.iter().map(one).collect())
+    let distinct = request
+        .resources
+        .iter()
+        .filter(|r| seen.insert((r.resource_type, &r.resource_name)));
+    DescribeConfigsResponse::default().with_results(distinct.map(one).collect())
 }
 
-/// Kafka's codes for types: 1 boolean, 2 string, 5 long.
+/// Kafka's codes for types: 1 boolean, 2 string, 3 int.
 fn type_code(kind: Kind) -> i8 {
     match kind {
         Kind::Bool => 1,
-        Kind::Int(..) => 5,
+        Kind::Int(..) => 3,
         Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::CongestionControl => 2,
     }
 }
 
-fn broker_rows(call: &Call) -> Vec<DescribeConfigsResourceResult> {
+fn broker_rows(call: &Call, documented: bool) -> Vec<DescribeConfigsResourceResult> {
     let one = |(setting, value): (&'static crate::config::Setting, &str)| {
         let source = if value == setting.default {
             SOURCE_DEFAULT
@@ -316,12 +352,12 @@ fn broker_rows(call: &Call) -> Vec<DescribeConfigsResourceResult> {
             .with_read_only(true)
             .with_config_source(source)
             .with_config_type(if call.version >= 3 { type_code(setting.kind) } else { 0 })
-            .with_documentation((call.version >= 3).then(|| text(setting.doc)))
+            .with_documentation((call.version >= 3 && documented).then(|| text(setting.doc)))
     };
     call.broker.config.effective().map(one).collect()
 }
 
-fn topic_rows(call: &Call, topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
+fn topic_rows(call: &Call, topic: &Topic, documented: bool) -> Vec<DescribeConfigsResourceResult> {
     let one = |(name, broker): &(&str, &str)| {
         let setting = SETTINGS.iter().find(|s| s.name == *broker);
         let source = if topic.settings.contains_key(*name) {
@@ -335,8 +371,8 @@ fn topic_rows(call: &Call, topic: &Topic) -> Vec<DescribeConfigsResourceResult> 
                 &call.broker.topics.effective(&topic.settings, name).to_string(),
             )))
             .with_config_source(source)
-            .with_config_type(if call.version >= 3 { 5 } else { 0 })
-            .with_documentation(setting.filter(|_| call.version >= 3).map(|s| text(s.doc)))
+            .with_config_type(if call.version >= 3 { 3 } else { 0 })
+            .with_documentation(setting.filter(|_| call.version >= 3 && documented).map(|s| text(s.doc)))
     };
     TOPIC_SETTINGS.iter().map(one).collect()
 }

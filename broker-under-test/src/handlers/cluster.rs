@@ -10,8 +10,8 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_wire::api::VERSIONS;
@@ -44,8 +44,19 @@ fn version_table(error: ErrorCode) -> ApiVersionsResponse {
         .with_api_keys(rows)
 }
 
-pub(super) fn api_versions(call: &Call) -> Outcome {
-    call.reply(&version_table(ErrorCode::None))
+pub(super) fn api_versions(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    let fits = |name: &StrBytes| is_software_name(name);
+    if call.version >= 3 && !(fits(&request.client_software_name) && fits(&request.client_software_version)) {
+        return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
+    }
+    version_table(ErrorCode::None)
+}
+
+/// KIP-511: letters, digits, `-` and `.`, of which neither the first nor the last is one of the two marks.
+fn is_software_name(name: &str) -> bool {
+    let is_mark = |c: char| matches!(c, '-' | '.');
+    let legal = |c: char| c.is_ascii_alphanumeric() || is_mark(c);
+    !name.is_empty() && name.chars().all(legal) && !name.starts_with(is_mark) && !name.ends_with(is_mark)
 }
 
 pub(super) fn api_versions_unsupported(broker: &Arc<Broker>, correlation_id: i32) -> Outcome {
@@ -72,7 +83,7 @@ pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
             .filter(|t| seen.insert((t.name.clone(), t.topic_id)))
             .map(|t| match &t.name {
                 Some(name) => by_name(broker, name, may_create),
-                None => by_id(broker, t.topic_id),
+                None => by_id(broker, call.version, t.topic_id),
             })
             .collect(),
     };
@@ -115,10 +126,14 @@ fn by_name(broker: &Arc<Broker>, name: &TopicName, may_create: bool) -> Metadata
     }
 }
 
-fn by_id(broker: &Broker, topic_id: Uuid) -> MetadataResponseTopic {
+/// The first version of Metadata whose topic names may be null.
+const NULL_NAMES: i16 = 12;
+
+fn by_id(broker: &Broker, version: i16, topic_id: Uuid) -> MetadataResponseTopic {
     let unknown = || {
         MetadataResponseTopic::default()
             .with_error_code(ErrorCode::UnknownTopicId.code())
+            .with_name((version < NULL_NAMES).then(TopicName::default))
             .with_topic_id(topic_id)
     };
     broker
@@ -142,30 +157,49 @@ fn describe(broker: &Broker, topic: &Topic) -> MetadataResponseTopic {
         .with_partitions(topic.partitions.iter().enumerate().map(partition).collect())
 }
 
+/// Kafka's codes for kinds of endpoints.
+const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
+
 pub(super) fn describe_cluster(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let broker = call.broker;
-    let response = DescribeClusterResponse::default().with_cluster_id(text(&broker.cluster_id));
-    if request.endpoint_type == 2 {
-        let message = "this listener belongs to a broker, there is no controller endpoint";
-        return response
-            .with_error_code(ErrorCode::InvalidRequest.code())
-            .with_error_message(Some(text(message)));
+    let refused = |error: ErrorCode, message: &str| {
+        DescribeClusterResponse::default()
+            .with_error_code(error.code())
+            .with_error_message(Some(text(message)))
+    };
+    match request.endpoint_type {
+        BROKERS => {}
+        CONTROLLERS => {
+            let message = "this listener belongs to a broker, there is no controller endpoint";
+            return refused(ErrorCode::MismatchedEndpointType, message);
+        }
+        _ => return refused(ErrorCode::UnsupportedEndpointType, "unknown endpoint type"),
     }
     let itself = DescribeClusterBroker::default()
         .with_broker_id(id(broker))
         .with_host(host(broker))
         .with_port(i32::from(broker.port));
-    response.with_controller_id(id(broker)).with_brokers(vec![itself])
+    DescribeClusterResponse::default()
+        .with_cluster_id(text(&broker.cluster_id))
+        .with_controller_id(id(broker))
+        .with_brokers(vec![itself])
 }
 
 /// There are no groups and no transactions yet. The error is one that clients do not retry, so that they say so at once.
 pub(super) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let message = match request.key_type {
-        0 => "consumer groups are not supported by this broker yet: assign partitions",
-        1 => "transactions are not supported by this broker yet",
-        _ => "unknown coordinator type",
+    let (error, message) = match request.key_type {
+        0 => (
+            ErrorCode::UnsupportedVersion,
+            "consumer groups are not supported by this broker yet: assign partitions",
+        ),
+        1 => (
+            ErrorCode::UnsupportedVersion,
+            "transactions are not supported by this broker yet",
+        ),
+        _ => (ErrorCode::InvalidRequest, "unknown coordinator type"),
     };
-    let code = ErrorCode::UnsupportedVersion.code();
+    let code = error.code();
     if call.version < 4 {
         return FindCoordinatorResponse::default()
             .with_error_code(code)

@@ -13,6 +13,8 @@ use crate::log::{LogSlice, PartitionLog, ReadError};
 
 /// A longer wait than this is cut: a client that is gone should not hold its thread for days.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The isolation level that asks for aborted transactions.
+const READ_COMMITTED: i8 = 1;
 /// How often a parked thread looks whether the broker stops.
 const PARK_MAX: Duration = Duration::from_millis(200);
 
@@ -137,12 +139,7 @@ fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> 
                 counts_bytes,
             }
         }
-        Err(ReadError::OutOfRange { .. }) => {
-            let mut refusal = refused(ErrorCode::OffsetOutOfRange);
-            refusal.result.high_watermark = high_watermark;
-            refusal.result.log_start_offset = log_start_offset;
-            refusal
-        }
+        Err(ReadError::OutOfRange { .. }) => refused(ErrorCode::OffsetOutOfRange),
         Err(ReadError::Log(error)) => {
             tracing::error!(%error, "fetch failed");
             refused(ErrorCode::KafkaStorageError)
@@ -159,13 +156,16 @@ fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Found>) -
     let mut protocol_bytes = 0;
     // An error of the whole response comes without partitions.
     let asked = if error == 0 { &request.partitions[..] } else { &[] };
+    let reads_committed = request.isolation_level == READ_COMMITTED;
     let mut found = found.into_iter();
     let topics: Vec<&[FetchPartition]> = asked.chunk_by(|a, b| a.topic == b.topic).collect();
     writer.start(&mut out, error, topics.len());
     for topic in topics {
         writer.topic(&mut out, topic[0].topic, topic.len());
         for Found { result, slice, .. } in found.by_ref().take(topic.len()) {
-            writer.partition(&mut out, &result);
+            // Who names a topic that is not there gets an empty list in any case.
+            let unknown = result.error == ErrorCode::UnknownTopicOrPartition.code();
+            writer.partition_with(&mut out, &result, !reads_committed && !unknown);
             if let Some(slice) = slice {
                 protocol_bytes += out.len();
                 pieces.push(Piece::Bytes(std::mem::take(&mut out)));

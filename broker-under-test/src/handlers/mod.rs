@@ -84,7 +84,7 @@ pub fn handle(
     schema::check_request(&mut cursor, key, version)?;
     let body = Bytes::copy_from_slice(body);
     Ok(match key {
-        ApiKey::ApiVersions => cluster::api_versions(&call),
+        ApiKey::ApiVersions => call.with(body, cluster::api_versions),
         ApiKey::Metadata => call.with(body, cluster::metadata),
         ApiKey::DescribeCluster => call.with(body, cluster::describe_cluster),
         ApiKey::FindCoordinator => call.with(body, cluster::find_coordinator),

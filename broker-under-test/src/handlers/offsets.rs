@@ -1,5 +1,7 @@
 //! ListOffsets, OffsetForLeaderEpoch, InitProducerId.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
@@ -32,10 +34,21 @@ fn known_from(timestamp: i64) -> Option<i16> {
 }
 
 pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut times: BTreeMap<(&TopicName, i32), usize> = BTreeMap::new();
+    for topic in &request.topics {
+        for p in &topic.partitions {
+            *times.entry((&topic.name, p.partition_index)).or_default() += 1;
+        }
+    }
+    // Each partition once, as Kafka answers.
+    let mut answered = BTreeSet::new();
     let one = |topic: &TopicName, p: &ListOffsetsPartition| {
         let answer = ListOffsetsPartitionResponse::default().with_partition_index(p.partition_index);
         // The default's offset, timestamp and epoch are -1.
         let refused = |error: ErrorCode| answer.clone().with_error_code(error.code());
+        if times.get(&(topic, p.partition_index)).is_some_and(|n| *n > 1) {
+            return refused(ErrorCode::InvalidRequest);
+        }
         if known_from(p.timestamp).is_none_or(|version| call.version < version) {
             return refused(ErrorCode::UnsupportedVersion);
         }
@@ -65,7 +78,8 @@ pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffs
         .topics
         .iter()
         .map(|t| {
-            let partitions = t.partitions.iter().map(|p| one(&t.name, p)).collect();
+            let fresh = |p: &&ListOffsetsPartition| answered.insert((&t.name, p.partition_index));
+            let partitions = t.partitions.iter().filter(fresh).map(|p| one(&t.name, p)).collect();
             ListOffsetsTopicResponse::default()
                 .with_name(t.name.clone())
                 .with_partitions(partitions)
@@ -104,6 +118,7 @@ pub(super) fn offset_for_leader_epoch(
         }
         // There is one epoch; a later one is not known, an earlier one ended where the log begins.
         match p.leader_epoch {
+            ..0 => answer,
             asked if asked == epoch => answer.with_leader_epoch(epoch).with_end_offset(log.end_offset()),
             asked if asked < epoch => answer.with_leader_epoch(asked).with_end_offset(log.start_offset()),
             _ => answer,
@@ -130,8 +145,10 @@ pub(super) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> I
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1)
     };
-    if request.transactional_id.is_some() {
-        return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+    match &request.transactional_id {
+        None => {}
+        Some(id) if id.is_empty() => return refused(ErrorCode::InvalidRequest),
+        Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
     }
     match call.broker.next_producer_id() {
         Ok(id) => InitProducerIdResponse::default()

@@ -27,16 +27,7 @@ pub(super) fn produce(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireE
     };
     let store = |p: &ProducePartition| match &refuse_all {
         Some((error, message)) => ProduceResult::refused(p.topic, p.partition, *error, Some(message.clone())),
-        None => append(call, p).unwrap_or_else(|(error, message)| {
-            tracing::debug!(
-                topic = p.topic,
-                partition = p.partition,
-                ?error,
-                message,
-                "produce refused"
-            );
-            ProduceResult::refused(p.topic, p.partition, error, Some(message))
-        }),
+        None => append(call, p).unwrap_or_else(|refusal| refusal.result(p)),
     };
     let results: Vec<ProduceResult> = request.partitions.iter().map(store).collect();
     if request.acks == 0 {
@@ -56,7 +47,45 @@ pub(super) fn produce(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireE
     Ok(Outcome::Reply(out))
 }
 
-fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, (ErrorCode, String)> {
+/// Why a partition took nothing.
+struct Refusal {
+    error: ErrorCode,
+    message: String,
+    /// Told, as Kafka does, when it is the records that are wrong and not what is around them; otherwise -1.
+    log_start_offset: i64,
+}
+
+impl From<(ErrorCode, String)> for Refusal {
+    fn from((error, message): (ErrorCode, String)) -> Self {
+        Refusal {
+            error,
+            message,
+            log_start_offset: -1,
+        }
+    }
+}
+
+impl Refusal {
+    fn result(self, p: &ProducePartition) -> ProduceResult {
+        let Refusal {
+            error,
+            message,
+            log_start_offset,
+        } = self;
+        tracing::debug!(
+            topic = p.topic,
+            partition = p.partition,
+            ?error,
+            message,
+            "produce refused"
+        );
+        let mut result = ProduceResult::refused(p.topic, p.partition, error, Some(message));
+        result.log_start_offset = log_start_offset;
+        result
+    }
+}
+
+fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, Refusal> {
     let topic = call.broker.topics.get(p.topic);
     let log = topic
         .as_ref()
@@ -65,30 +94,39 @@ fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, (ErrorCode
         return Err((
             ErrorCode::UnknownTopicOrPartition,
             "This server does not host this topic-partition.".to_owned(),
-        ));
+        )
+            .into());
     };
     let Some(batch) = p.records.filter(|records| !records.is_empty()) else {
         let message = "a partition of a produce request holds exactly one batch, here is none";
-        return Err((ErrorCode::InvalidRecord, message.to_owned()));
+        return Err((ErrorCode::InvalidRecord, message.to_owned()).into());
     };
     if batch.len() > topic.batch_bytes_max {
         let message = format!("{} bytes, max.message.bytes is {}", batch.len(), topic.batch_bytes_max);
-        return Err((ErrorCode::MessageTooLarge, message));
+        return Err((ErrorCode::MessageTooLarge, message).into());
     }
     let header = match BatchHeader::checked_from_client(batch) {
         Err(BatchError::Crc { .. }) if call.broker.planted == Some(PlantedBug::SkipCrc) => BatchHeader::parse(batch),
         checked => checked,
     };
-    let header = header.map_err(|error| (code_of(&error), error.to_string()))?;
+    let header = header.map_err(|error| Refusal {
+        error: code_of(&error),
+        message: error.to_string(),
+        log_start_offset: match error {
+            BatchError::RecordCount { .. } | BatchError::ControlBatch => log.start_offset(),
+            _ => -1,
+        },
+    })?;
     if header.is_transactional() {
         return Err((
-            ErrorCode::InvalidTxnState,
+            ErrorCode::TransactionalIdAuthorizationFailed,
             "transactions are not supported by this broker".to_owned(),
-        ));
+        )
+            .into());
     }
     if header.codec() == 4 && call.version < 7 {
         let message = "zstd needs Produce version 7 (KIP-110)".to_owned();
-        return Err((ErrorCode::UnsupportedCompressionType, message));
+        return Err((ErrorCode::UnsupportedCompressionType, message).into());
     }
     let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
         && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
@@ -115,11 +153,12 @@ fn storage(error: AppendError) -> (ErrorCode, String) {
 fn code_of(error: &BatchError) -> ErrorCode {
     match error {
         BatchError::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
-        BatchError::Crc { .. } | BatchError::Truncated { .. } | BatchError::InvalidLength(_) => {
-            ErrorCode::CorruptMessage
-        }
-        // Kafka calls an old format in a new version of Produce an invalid record too.
-        BatchError::UnsupportedMagic(_)
+        BatchError::Crc { .. } | BatchError::InvalidLength(_) => ErrorCode::CorruptMessage,
+        // Kafka too tells an old format, which is none of this version of Produce, from one that there never was.
+        BatchError::UnsupportedMagic(0 | 1) => ErrorCode::InvalidRecord,
+        BatchError::UnsupportedMagic(_) => ErrorCode::CorruptMessage,
+        // No whole batch is there.
+        BatchError::Truncated { .. }
         | BatchError::RecordCount { .. }
         | BatchError::ControlBatch
         | BatchError::TrailingBytes(_)

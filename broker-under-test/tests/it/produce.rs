@@ -65,7 +65,9 @@ fn what_is_wrong_is_refused_and_leaves_no_byte() {
         bytes[MAGIC] = magic;
         bytes
     };
-    use ErrorCode::{CorruptMessage, InvalidRecord, InvalidTxnState, MessageTooLarge, UnsupportedCompressionType};
+    use ErrorCode::{
+        CorruptMessage, InvalidRecord, MessageTooLarge, TransactionalIdAuthorizationFailed, UnsupportedCompressionType,
+    };
     let cases: Vec<(&str, Vec<u8>, ErrorCode)> = vec![
         ("a flipped bit of the CRC", flipped(CRC), CorruptMessage),
         (
@@ -82,23 +84,27 @@ fn what_is_wrong_is_refused_and_leaves_no_byte() {
         (
             "the last byte is missing",
             good[..good.len() - 1].to_vec(),
-            CorruptMessage,
+            InvalidRecord,
         ),
-        ("half a header", good[..30].to_vec(), CorruptMessage),
-        ("length of i32::MAX", with_length(i32::MAX), CorruptMessage),
+        ("half a header", good[..30].to_vec(), InvalidRecord),
+        ("length of i32::MAX", with_length(i32::MAX), InvalidRecord),
         ("a negative length", with_length(-1), CorruptMessage),
         ("length 0", with_length(0), CorruptMessage),
         ("nothing", Vec::new(), InvalidRecord),
         ("two batches", [&good[..], &good[..]].concat(), InvalidRecord),
         ("a byte behind the batch", [&good[..], &[0]].concat(), InvalidRecord),
         ("a control batch", attributes(0x20), InvalidRecord),
-        ("a transactional batch", attributes(0x10), InvalidTxnState),
+        (
+            "a transactional batch",
+            attributes(0x10),
+            TransactionalIdAuthorizationFailed,
+        ),
         ("codec 5", attributes(5), UnsupportedCompressionType),
         ("codec 7", attributes(7), UnsupportedCompressionType),
         ("a message of format 0", old_message(0), InvalidRecord),
         ("a message of format 1", old_message(1), InvalidRecord),
         ("format 1 in a batch header", magic(1), InvalidRecord),
-        ("format 3", magic(3), InvalidRecord),
+        ("format 3", magic(3), CorruptMessage),
         ("more than max.message.bytes", batch_of(1, 6000, 1), MessageTooLarge),
     ];
     for (what, bytes, error) in cases {

@@ -1,0 +1,24 @@
+//! The cases, API by API.
+
+mod admin;
+mod fetch;
+mod frames;
+mod metadata;
+mod offsets;
+mod produce;
+mod versions;
+
+use super::Case;
+
+/// Every case, in the order of the table.
+pub fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    versions::add(&mut all);
+    metadata::add(&mut all);
+    produce::add(&mut all);
+    fetch::add(&mut all);
+    offsets::add(&mut all);
+    admin::add(&mut all);
+    frames::add(&mut all);
+    all
+}
