@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt::ReuseAddr,
-};
 use results::schema::TargetReceipt;
 
 use super::jars::{self, Installed, Product};
+use super::jvm;
 use super::kafka_config::{self, NodeFiles, Ports};
-use super::{Unavailable, congestion, kafka_receipt, protocol};
+use super::ports::HeldPort;
+use super::{Unavailable, kafka_receipt, protocol, sockets};
 use crate::interrupt;
 use crate::process::{self, Cpus, Process};
 
@@ -32,10 +28,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const FORMAT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a wait looks around.
 const POLL: Duration = Duration::from_millis(20);
-/// Lines of a log that an error quotes.
-const QUOTED_LINES: usize = 15;
-/// The exit code of a JVM that was asked to end by SIGTERM and did what it does then.
-const ENDED_BY_SIGTERM: i32 = 128 + 15;
 
 /// How Kafka is started.
 #[derive(Debug, Clone)]
@@ -76,8 +68,7 @@ struct Node {
     process: Process,
     files: NodeFiles,
     ports: Ports,
-    /// Bound and never listening, so that the kernel gives the node's ports to nobody else, not even while it is down.
-    _held: Vec<OwnedFd>,
+    _held: Vec<HeldPort>,
 }
 
 /// Java, Maven, jars: there, fetched now (stderr says so), or one clear line with the remedy.
@@ -110,8 +101,7 @@ impl Kafka {
         interrupt::check()?;
         let held: Vec<Held> = (0..spec.nodes)
             .map(|_| Held::new(spec.tls))
-            .collect::<nix::Result<_>>()
-            .context("no port can be held on 127.0.0.1")?;
+            .collect::<anyhow::Result<_>>()?;
         let ports: Vec<Ports> = held.iter().map(|held| held.ports).collect();
         let mut kafka = Kafka {
             classpath: installed.classpath().into(),
@@ -241,28 +231,13 @@ impl Kafka {
     /// # Errors
     /// A node ended in another way. None runs on after an error either.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        for node in &mut self.nodes {
-            node.check()?;
-            node.process.terminate()?;
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        for node in &mut self.nodes {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Some(status) = node.process.wait(left)? else {
-                let id = node.process.id();
-                node.process.kill()?;
-                errln!(
-                    "Kafka (process {id}) did not end within {} s of SIGTERM and was killed",
-                    STOP_TIMEOUT.as_secs()
-                );
-                continue;
-            };
-            if !status.success() && status.code() != Some(ENDED_BY_SIGTERM) {
-                let end = process::describe(status);
-                bail!("Kafka ended with {end} when it was stopped; {}", node.files.quote());
-            }
-        }
-        Ok(())
+        self.check()?;
+        let nodes = self.nodes.iter_mut();
+        jvm::stop(
+            "Kafka",
+            nodes.map(|node| (&mut node.process, node.files.server_log())),
+            STOP_TIMEOUT,
+        )
     }
 
     /// Formats the data folder of a node.
@@ -302,30 +277,14 @@ impl Kafka {
 
     /// `java` with the classpath, all of whose output goes to the node's file.
     fn jvm(&self, flags: &[impl AsRef<OsStr>], files: &NodeFiles) -> anyhow::Result<Command> {
-        let output = files.output();
-        let open = || File::options().create(true).append(true).open(&output);
-        let failed = || format!("can't write {}", output.display());
-        let mut command = Command::new(self.java());
-        // Options of the environment would run Kafka otherwise than the receipt says.
-        command
-            .env_remove("JAVA_TOOL_OPTIONS")
-            .env_remove("_JAVA_OPTIONS")
-            .env_remove("JDK_JAVA_OPTIONS");
-        command
-            .args(flags)
-            .args(kafka_config::jvm_places(files))
-            .arg("-cp")
-            .arg(&self.classpath);
-        command
-            .stdin(Stdio::null())
-            .stdout(open().with_context(failed)?)
-            .stderr(open().with_context(failed)?);
+        let mut command = jvm::command(&self.installed, &files.output(), &files.logs(), &files.temporary())?;
+        command.args(flags).args(kafka_config::jvm_places(files));
         Ok(command)
     }
 
     fn set_congestion_control(&self, name: &str) -> Result<String, String> {
         for process in self.processes() {
-            congestion::set(process, name).map_err(|error| error.to_string())?;
+            sockets::set_congestion_control(process, name).map_err(|error| error.to_string())?;
         }
         Ok(name.to_owned())
     }
@@ -369,39 +328,26 @@ impl Node {
 impl NodeFiles {
     /// The ends of its logs, for an error.
     fn quote(&self) -> String {
-        let mut text = String::from("its log ends with:");
-        for file in [self.server_log(), self.output()] {
-            let tail = process::tail(&file, QUOTED_LINES);
-            if !tail.is_empty() {
-                text += &format!("\n{}:\n{tail}", file.display());
-            }
-        }
-        text
+        jvm::quote(&[self.server_log(), self.output()])
     }
 }
 
-/// Ports of one node that are bound and never listen: Java binds them as well, as both sides allow address reuse.
+/// The ports of one node, kept for it.
 struct Held {
     ports: Ports,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<HeldPort>,
 }
 
 impl Held {
-    fn new(tls: bool) -> nix::Result<Self> {
-        let mut sockets = Vec::new();
-        let mut hold = || -> nix::Result<u16> {
-            let held = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-            setsockopt(&held, ReuseAddr, &true)?;
-            bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
-            let port = getsockname::<SockaddrIn>(held.as_raw_fd())?.port();
-            sockets.push(held);
-            Ok(port)
-        };
+    fn new(tls: bool) -> anyhow::Result<Self> {
+        let (plain, controller) = (HeldPort::new()?, HeldPort::new()?);
+        let tls = tls.then(HeldPort::new).transpose()?;
         let ports = Ports {
-            plain: hold()?,
-            tls: tls.then(&mut hold).transpose()?,
-            controller: hold()?,
+            plain: plain.port(),
+            tls: tls.as_ref().map(HeldPort::port),
+            controller: controller.port(),
         };
+        let sockets = [plain, controller].into_iter().chain(tls).collect();
         Ok(Self { ports, sockets })
     }
 }
@@ -443,17 +389,6 @@ fn write_files(files: &NodeFiles, settings: &BTreeMap<String, String>) -> anyhow
     for folder in [files.data(), files.logs(), files.temporary()] {
         std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
     }
-    let write = |path: PathBuf, text: &str| {
-        // It may hold a private key.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path);
-        file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
-            .with_context(|| format!("can't write {}", path.display()))
-    };
-    write(files.properties(), &kafka_config::properties_text(settings))?;
-    write(files.logging(), kafka_config::LOGGING)
+    jvm::write_private(&files.properties(), &kafka_config::properties_text(settings))?;
+    jvm::write_private(&files.logging(), kafka_config::LOGGING)
 }

@@ -196,7 +196,7 @@ pub fn jvm_flags(heap_mb: u32) -> Vec<String> {
     flags
 }
 
-/// What a JVM of Kafka is given beside those, so that it leaves no file outside of the target's folder.
+/// What a JVM of Kafka is given beside those: where it logs.
 pub fn jvm_places(files: &NodeFiles) -> Vec<OsString> {
     let with = |name: &str, path: &Path| {
         let mut argument = OsString::from(name);
@@ -204,10 +204,6 @@ pub fn jvm_places(files: &NodeFiles) -> Vec<OsString> {
         argument
     };
     vec![
-        // Counters in memory of its own and not in /tmp/hsperfdata_<user>, where a killed JVM leaves them.
-        "-XX:+PerfDisableSharedMem".into(),
-        with("-XX:ErrorFile=", &files.logs().join("hs_err_%p.log")),
-        with("-Djava.io.tmpdir=", &files.temporary()),
         with("-Dkafka.logs.dir=", &files.logs()),
         with("-Dlog4j2.configurationFile=", &files.logging()),
     ]

@@ -3,13 +3,18 @@
 pub mod bundled;
 #[cfg(feature = "tls")]
 mod certificates;
-pub mod congestion;
 pub mod jars;
 pub mod java;
+mod jvm;
 pub mod kafka;
 mod kafka_config;
 mod kafka_receipt;
+mod ports;
 mod protocol;
+mod remoting;
+pub mod rocketmq;
+mod rocketmq_config;
+pub mod sockets;
 
 /// Why a target can't be had here, and what to do about it: one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

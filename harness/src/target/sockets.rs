@@ -1,6 +1,6 @@
-//! TCP congestion control of a broker that has no setting for it.
+//! Options of the listening sockets of a broker that has no setting for them.
 //!
-//! The harness duplicates the listening sockets of a process (pidfd_getfd) and sets the option on them; what such a socket
+//! The harness duplicates the sockets of a process that it started (pidfd_getfd) and sets the option on them; what such a socket
 //! accepts afterwards inherits it.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,12 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc;
+use socket2::Socket;
 
 /// `0A` in /proc/net/tcp: LISTEN.
 const LISTENING: &str = "0A";
+/// The device that only this machine reaches.
+const LOOPBACK: &[u8] = b"lo";
 
 /// A listening TCP socket of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +31,11 @@ pub struct Listening {
 ///
 /// # Errors
 /// The kernel does not know the algorithm, or does not let this process at the sockets of that one.
-pub fn set(process: u32, algorithm: &str) -> io::Result<usize> {
+pub fn set_congestion_control(process: u32, algorithm: &str) -> io::Result<usize> {
     let sockets = listening(process)?;
     let pidfd = pidfd_open(process)?;
     for socket in &sockets {
-        let socket = socket2::Socket::from(duplicate(&pidfd, socket.fd)?);
+        let socket = duplicate(&pidfd, socket.fd)?;
         socket.set_tcp_congestion(algorithm.as_bytes())?;
         let name = socket.tcp_congestion()?;
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -44,6 +47,29 @@ pub fn set(process: u32, algorithm: &str) -> io::Result<usize> {
         }
     }
     Ok(sockets.len())
+}
+
+/// Binds every socket that a process listens on, and that takes connections from elsewhere, to the loopback device, so that it
+/// does so no more. Answers the ports of those that were bound.
+///
+/// # Errors
+/// The kernel does not let this process at the sockets of that one, or is older than 5.7 and wants a privilege for it.
+pub fn keep_on_loopback(process: u32) -> io::Result<Vec<u16>> {
+    let open: Vec<Listening> = listening(process)?.into_iter().filter(|socket| !socket.on_loopback).collect();
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pidfd = pidfd_open(process)?;
+    let mut bound = Vec::new();
+    for Listening { fd, port, .. } in open {
+        let socket = duplicate(&pidfd, fd)?;
+        // Once is enough, and a second time needs a privilege.
+        if socket.device()?.as_deref() != Some(LOOPBACK) {
+            socket.bind_device(Some(LOOPBACK))?;
+            bound.push(port);
+        }
+    }
+    Ok(bound)
 }
 
 /// The TCP sockets that a process listens on, IPv4 and IPv6.
@@ -105,10 +131,10 @@ fn pidfd_open(process: u32) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
-fn duplicate(pidfd: &OwnedFd, fd: i32) -> io::Result<OwnedFd> {
+fn duplicate(pidfd: &OwnedFd, fd: i32) -> io::Result<Socket> {
     // SAFETY: pidfd_getfd takes three integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
-    owned(fd)
+    owned(fd).map(Socket::from)
 }
 
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
@@ -150,10 +176,26 @@ mod tests {
         }
 
         // reno is part of every kernel that has TCP.
-        assert!(set(own, "reno").unwrap() >= 2);
+        assert!(set_congestion_control(own, "reno").unwrap() >= 2);
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert_eq!(algorithm_of(&accepted), "reno");
-        assert!(set(own, "nonsense").is_err());
+        assert!(set_congestion_control(own, "nonsense").is_err());
+    }
+
+    #[test]
+    fn what_listens_everywhere_can_be_kept_on_loopback() {
+        let any = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = any.local_addr().unwrap().port();
+        match keep_on_loopback(std::process::id()) {
+            Ok(bound) => assert!(bound.contains(&port), "{bound:?}"),
+            Err(error) => return eprintln!("skipped, this kernel refuses: {error}"),
+        }
+        assert_eq!(
+            socket2::SockRef::from(&any).device().unwrap().as_deref(),
+            Some(LOOPBACK)
+        );
+        let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        any.accept().unwrap();
     }
 }
