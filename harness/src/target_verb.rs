@@ -1,18 +1,29 @@
 //! `assay target`: the real brokers, fetched, started and stopped by a person.
 
+mod keeper;
+mod look;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
 use crate::interrupt;
+use crate::target::DEFAULT_FOLDER;
 use crate::target::jars::{self, Product};
-use crate::target::kafka::{Kafka, KafkaSpec};
+use crate::target::kafka::KafkaSpec;
+use crate::target::place::Place;
+use crate::target::rocketmq::RocketMqSpec;
+use crate::target::running::Spec;
 
-/// Fetch, start and stop real brokers: Apache Kafka
+/// Fetch, start, look at and stop real brokers: Apache Kafka and Apache RocketMQ
 #[derive(clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  assay target start kafka --nodes 3\n  assay target status kafka\n  assay target stop kafka\n\n\
+    Everything listens on 127.0.0.1 only. A broker runs in the background until `stop`; its data and logs are in its folder, which \
+    `stop` removes.\n\nExit codes: 0 done; for `status` also 1, not all of it runs and answers; 3 usage or environment; 130 interrupted."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: TargetCommand,
@@ -24,6 +35,12 @@ enum TargetCommand {
     Fetch(FetchArgs),
     /// Start it on free ports of 127.0.0.1
     Start(StartArgs),
+    /// Stop it and remove its folder
+    Stop(StopArgs),
+    /// Say what runs, and whether it answers by its protocol
+    Status(StatusArgs),
+    /// Print the ends of its logs
+    Logs(LogsArgs),
 }
 
 /// What can be started.
@@ -31,13 +48,22 @@ enum TargetCommand {
 enum Name {
     /// Apache Kafka
     Kafka,
+    /// Apache RocketMQ
+    Rocketmq,
 }
 
 impl Name {
     fn product(self) -> Product {
         match self {
             Name::Kafka => Product::Kafka,
+            Name::Rocketmq => Product::RocketMq,
         }
+    }
+
+    /// The folder that it has when none is given.
+    fn place(self, dir: Option<&Path>) -> anyhow::Result<Place> {
+        let default = Path::new(DEFAULT_FOLDER).join(self.product().name());
+        Ok(Place::new(std::path::absolute(dir.unwrap_or(&default))?))
     }
 }
 
@@ -54,30 +80,67 @@ struct FetchArgs {
 struct StartArgs {
     /// What to start
     name: Name,
-    /// Nodes: 1 or 3
+    /// Nodes of Kafka: 1 or 3
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = nodes)]
     nodes: u8,
     /// Another version than the pinned one
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
-    /// A TLS listener beside the plain one
+    /// A TLS listener of Kafka beside the plain one
     #[arg(long)]
     tls: bool,
     /// Heap of each node, MiB
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
     heap_mb: u32,
-    /// A setting of server.properties; repeatable
+    /// A setting of Kafka's server.properties; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
-    /// TCP congestion control of its connections
+    /// TCP congestion control of Kafka's connections, e.g. reno
     #[arg(long, value_name = "NAME")]
     congestion_control: Option<String>,
-    /// Folder of its data and logs
+    /// Folder of its data and logs [default: assay-targets/<NAME>]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Stay until Ctrl-C instead of running on in the background
-    #[arg(long, required = true)]
+    #[arg(long)]
     foreground: bool,
+}
+
+#[derive(clap::Args)]
+struct StopArgs {
+    /// What to stop
+    name: Name,
+    /// Its folder [default: assay-targets/<NAME>]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Keep its data and logs; the next start removes them
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(clap::Args)]
+struct StatusArgs {
+    /// What to look at: kafka, rocketmq, or kafka://host:port,.. for a cluster that runs already [default: both that can be started]
+    #[arg(value_parser = look::subject)]
+    name: Option<look::Subject>,
+    /// Its folder [default: assay-targets/<NAME>]
+    #[arg(long, value_name = "DIR", requires = "name")]
+    dir: Option<PathBuf>,
+    /// Kafka client properties (TLS, SASL) for a kafka:// cluster
+    #[arg(long, value_name = "FILE", requires = "name")]
+    client_properties: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct LogsArgs {
+    /// Whose
+    name: Name,
+    /// Its folder [default: assay-targets/<NAME>]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Lines of each file
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    lines: usize,
 }
 
 fn nodes(text: &str) -> Result<u8, String> {
@@ -104,6 +167,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         TargetCommand::Fetch(args) => fetch(&args),
         TargetCommand::Start(args) => start(args),
+        TargetCommand::Stop(args) => {
+            keeper::stop(&args.name.place(args.dir.as_deref())?, args.name.product(), args.keep)
+        }
+        TargetCommand::Status(args) => look::status(&args),
+        TargetCommand::Logs(args) => {
+            look::logs(&args.name.place(args.dir.as_deref())?, args.name.product(), args.lines)
+        }
     }
 }
 
@@ -128,60 +198,35 @@ fn fetch(args: &FetchArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
-    let dir = args.dir.unwrap_or_else(|| PathBuf::from("assay-targets/kafka"));
-    let spec = KafkaSpec {
-        dir: std::path::absolute(dir)?,
-        nodes: args.nodes,
-        version: args.version,
-        heap_mb: args.heap_mb,
-        tls: args.tls,
-        cpus: None,
-        settings: args.settings.into_iter().collect::<BTreeMap<_, _>>(),
-        congestion_control: args.congestion_control,
-    };
-    let mut kafka = Kafka::start(&spec)?;
-    let join = |items: Vec<String>| items.join(",");
-    let receipt = kafka.receipt()?;
-    outln!(
-        "{} {} is ready after {:.1} s",
-        receipt.name,
-        kafka.version(),
-        kafka.started_in().as_secs_f64()
-    );
-    outln!(
-        "bootstrap.servers={}",
-        join(kafka.addresses().iter().map(ToString::to_string).collect())
-    );
-    if let Some(ca) = kafka.ca_file() {
-        outln!(
-            "over TLS: {}, signed by {}",
-            join(kafka.tls_addresses().iter().map(ToString::to_string).collect()),
-            ca.display()
-        );
-    }
-    match kafka.congestion_control() {
-        Some(Ok(name)) => outln!("congestion control of its connections: {name}"),
-        Some(Err(why)) => {
-            outln!("congestion control of its connections: the kernel's default, as it can't be set: {why}")
+    let place = args.name.place(args.dir.as_deref())?;
+    let dir = place.dir().to_owned();
+    let spec = match args.name {
+        Name::Kafka => Spec::Kafka(KafkaSpec {
+            dir,
+            nodes: args.nodes,
+            version: args.version,
+            heap_mb: args.heap_mb,
+            tls: args.tls,
+            cpus: None,
+            settings: args.settings.into_iter().collect::<BTreeMap<_, _>>(),
+            congestion_control: args.congestion_control,
+        }),
+        Name::Rocketmq => {
+            if args.nodes != 1 || args.tls || !args.settings.is_empty() || args.congestion_control.is_some() {
+                anyhow::bail!(
+                    "--nodes, --tls, --set and --congestion-control are Kafka's; RocketMQ is started as one name server and one broker"
+                );
+            }
+            Spec::RocketMq(RocketMqSpec {
+                dir,
+                version: args.version,
+                heap_mb: args.heap_mb,
+            })
         }
-        None => {}
+    };
+    if args.foreground {
+        keeper::keep(&place, &spec)
+    } else {
+        keeper::start_in_background(&place, &spec)
     }
-    outln!(
-        "processes: {}",
-        join(kafka.processes().iter().map(ToString::to_string).collect())
-    );
-    for path in kafka.data_dirs().iter().chain(&kafka.logs()) {
-        outln!("  {}", path.display());
-    }
-    outln!(
-        "Kafka's own tools: {} -cp '{}' CLASS",
-        kafka.java().display(),
-        kafka.classpath().display()
-    );
-    while !interrupt::is_set() {
-        kafka.check()?;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    kafka.stop()?;
-    Ok(ExitCode::SUCCESS)
 }

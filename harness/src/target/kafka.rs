@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use results::schema::TargetReceipt;
+use workloads::native::{Admin, Security};
 
 use super::jars::{self, Installed, Product};
 use super::jvm;
@@ -79,6 +80,26 @@ pub fn ensure(version: Option<&str>) -> Result<Installed, Unavailable> {
     jars::ensure(Product::Kafka, version)
 }
 
+impl KafkaSpec {
+    /// Whether it can be started, before anything is.
+    ///
+    /// # Errors
+    /// A number of nodes or a setting that can't be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if !matches!(self.nodes, 1 | 3) {
+            bail!("{} nodes can't be started: give 1 or 3", self.nodes);
+        }
+        if let Some((key, why)) = self
+            .settings
+            .keys()
+            .find_map(|key| Some((key, kafka_config::refusal(key)?)))
+        {
+            bail!("{key} can't be set: {why}");
+        }
+        Ok(())
+    }
+}
+
 impl Kafka {
     /// Starts Kafka and waits until every node answers ApiVersions and Metadata with all nodes.
     ///
@@ -87,16 +108,7 @@ impl Kafka {
     /// are part of the message), or Ctrl-C ([`interrupt::Interrupted`]). Nothing runs on after an error.
     pub fn start(spec: &KafkaSpec) -> anyhow::Result<Self> {
         let began = Instant::now();
-        if !matches!(spec.nodes, 1 | 3) {
-            bail!("{} nodes can't be started: give 1 or 3", spec.nodes);
-        }
-        if let Some((key, why)) = spec
-            .settings
-            .keys()
-            .find_map(|key| Some((key, kafka_config::refusal(key)?)))
-        {
-            bail!("{key} can't be set: {why}");
-        }
+        spec.check()?;
         let installed = ensure(spec.version.as_deref())?;
         interrupt::check()?;
         let held: Vec<Held> = (0..spec.nodes)
@@ -204,7 +216,9 @@ impl Kafka {
     /// # Errors
     /// Kafka does not answer.
     pub fn receipt(&self) -> anyhow::Result<TargetReceipt> {
-        let settings = protocol::settings(self.nodes[0].address(), 1).context("Kafka does not tell its settings")?;
+        let asked = Admin::connect(&self.addresses(), &Security::default())
+            .and_then(|mut admin| admin.describe_broker_configs(1));
+        let settings = asked.context("Kafka does not tell its settings")?;
         let mut receipt = kafka_receipt::of_settings(self.version(), &settings);
         let java = &self.installed.java.version;
         kafka_receipt::add_jvm(&mut receipt, java, &kafka_config::jvm_flags(self.heap_mb), self.heap_mb);

@@ -1,9 +1,9 @@
 //! What a Kafka ran with, for a manifest: the same on every machine that ran it the same way.
 
+use kafka_wire::admin::ConfigEntry;
 use results::schema::TargetReceipt;
 
 use super::kafka::NAME;
-use super::protocol::Setting;
 
 /// Settings that say where it runs and not how.
 const PLACES: &[&str] = &[
@@ -21,7 +21,7 @@ const PLACES: &[&str] = &[
 const NEVER: &str = "9223372036854775807";
 
 /// The settings in force, and the durability class that follows from them.
-pub fn of_settings(version: &str, settings: &[Setting]) -> TargetReceipt {
+pub fn of_settings(version: &str, settings: &[ConfigEntry]) -> TargetReceipt {
     let mut receipt = TargetReceipt {
         name: NAME.to_owned(),
         version: version.to_owned(),
@@ -32,7 +32,7 @@ pub fn of_settings(version: &str, settings: &[Setting]) -> TargetReceipt {
         .iter()
         .filter(|setting| !PLACES.contains(&setting.name.as_str()))
     {
-        let value = match (&setting.value, setting.is_secret) {
+        let value = match (&setting.value, setting.is_sensitive) {
             (_, true) => "(hidden)",
             (Some(value), false) => value,
             (None, false) => "",
@@ -86,7 +86,7 @@ pub fn add_terms(receipt: &mut TargetReceipt, nodes: usize, congestion_control: 
 }
 
 /// Flush policy, acks and replicas in one phrase, in the words of every other target.
-fn durability_class(settings: &[Setting]) -> String {
+fn durability_class(settings: &[ConfigEntry]) -> String {
     let value = |name: &str| settings.iter().find(|setting| setting.name == name)?.value.as_deref();
     let flush = match (value("log.flush.interval.messages"), value("log.flush.interval.ms")) {
         (Some("1"), _) => "flushed before the acknowledgement".to_owned(),
@@ -108,19 +108,20 @@ fn durability_class(settings: &[Setting]) -> String {
 mod tests {
     use super::*;
 
-    fn setting(name: &str, value: &str, is_default: bool) -> Setting {
-        Setting {
+    fn setting(name: &str, value: &str, is_default: bool) -> ConfigEntry {
+        ConfigEntry {
             name: name.to_owned(),
             value: Some(value.to_owned()),
+            source: kafka_wire::admin::ConfigSource::from_code(if is_default { 5 } else { 4 }),
             is_default,
-            is_secret: false,
+            is_sensitive: false,
         }
     }
 
     #[test]
     fn places_and_secrets_are_left_out() {
-        let secret = Setting {
-            is_secret: true,
+        let secret = ConfigEntry {
+            is_sensitive: true,
             ..setting("ssl.keystore.key", "key", false)
         };
         let settings = [
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn the_durability_class_follows_from_the_settings() {
         let class = |settings: &[(&str, &str)]| {
-            let settings: Vec<Setting> = settings
+            let settings: Vec<ConfigEntry> = settings
                 .iter()
                 .map(|(name, value)| setting(name, value, true))
                 .collect();

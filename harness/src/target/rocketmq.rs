@@ -114,15 +114,6 @@ impl RocketMq {
         self.started_in
     }
 
-    /// The log files that exist.
-    pub fn logs(&self) -> Vec<PathBuf> {
-        let files = [&self.name_server, &self.broker];
-        let files = files
-            .into_iter()
-            .flat_map(|service| [service.files.log(), service.files.output()]);
-        files.filter(|file| file.exists()).collect()
-    }
-
     /// Ports that RocketMQ opens for every address and that were bound to the loopback device afterwards, or why they could not be.
     pub fn kept_on_loopback(&self) -> Result<&[u16], &str> {
         self.kept_on_loopback.as_deref().map_err(String::as_str)

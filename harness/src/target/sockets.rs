@@ -55,7 +55,10 @@ pub fn set_congestion_control(process: u32, algorithm: &str) -> io::Result<usize
 /// # Errors
 /// The kernel does not let this process at the sockets of that one, or is older than 5.7 and wants a privilege for it.
 pub fn keep_on_loopback(process: u32) -> io::Result<Vec<u16>> {
-    let open: Vec<Listening> = listening(process)?.into_iter().filter(|socket| !socket.on_loopback).collect();
+    let open: Vec<Listening> = listening(process)?
+        .into_iter()
+        .filter(|socket| !socket.on_loopback)
+        .collect();
     if open.is_empty() {
         return Ok(Vec::new());
     }
