@@ -289,7 +289,7 @@ impl Wanted {
         let pinned = if self.sums.is_some() {
             ""
         } else {
-            ", whose checksums are not pinned"
+            ", whose checksums are not pinned,"
         };
         errln!(
             "fetching {}{pinned} with Maven into {}",

@@ -175,7 +175,8 @@ pub fn stop(place: &Place, product: Product, keep: bool) -> anyhow::Result<ExitC
 /// What became of a broker whose keeper has ended.
 pub fn left(state: Option<&State>) -> String {
     match state.map(|state| &state.phase) {
-        Some(Phase::Failed(why)) => format!("it failed: {why}"),
+        // The rest is the end of a log.
+        Some(Phase::Failed(why)) => format!("it failed: {}", why.lines().next().unwrap_or_default()),
         Some(Phase::Stopped) => "it was stopped".to_owned(),
         Some(Phase::Starting | Phase::Running) | None => {
             "it was killed together with the assay that had started it".to_owned()
