@@ -22,6 +22,7 @@ pub mod encode;
 pub mod fetch;
 pub mod frame;
 pub mod produce;
+pub mod sasl;
 pub mod schema;
 
 pub use api::{ApiKey, ErrorCode};

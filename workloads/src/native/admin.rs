@@ -85,7 +85,7 @@ impl Admin {
         let options = ConnectOptions::default();
         let mut failure = None;
         for endpoint in bootstrap.endpoints() {
-            match Connection::open(endpoint, security, &options) {
+            match open_and_ask(endpoint, security, &options) {
                 Ok(connection) => {
                     return Ok(Self {
                         security: security.clone(),
@@ -355,6 +355,19 @@ impl Admin {
             Some((_, connection)) => Ok(connection),
             None => Err(ClientError::Closed { doing: "connecting" }),
         }
+    }
+}
+
+/// Opens a connection and sees it answer: a listener that wants another security closes it, or never answers.
+fn open_and_ask(endpoint: &Endpoint, security: &Security, options: &ConnectOptions) -> Result<Connection, ClientError> {
+    let mut connection = Connection::open(endpoint, security, options)?;
+    match metadata(&mut connection, Some(&[])) {
+        Ok(_) => Ok(connection),
+        Err(ClientError::Closed { .. } | ClientError::Wire(_)) => Err(ClientError::Protocol {
+            endpoint: endpoint.clone(),
+            protocol: security.protocol(),
+        }),
+        Err(error) => Err(error),
     }
 }
 

@@ -81,17 +81,44 @@ impl Connection {
     /// # Errors
     /// Nobody is there, or the two ends don't agree on the security.
     pub fn open(endpoint: &Endpoint, security: &Security, options: &ConnectOptions) -> Result<Self, ClientError> {
-        if security != &Security::default() {
-            return Err(ClientError::Spec("TLS and SASL are not served yet".to_owned()));
-        }
         let mut failure = None;
         for address in endpoint.resolve()? {
             match open_stream(address, options) {
-                Ok(socket) => return Ok(Self::over(Stream::plain(socket))),
+                Ok(socket) => return Self::secure(socket, endpoint, security, options),
                 Err(error) => failure = Some(error),
             }
         }
         Err(failure.unwrap_or(ClientError::Closed { doing: "connecting" }))
+    }
+
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "only a TLS handshake has time limits of its own")
+    )]
+    fn secure(
+        socket: TcpStream,
+        endpoint: &Endpoint,
+        security: &Security,
+        options: &ConnectOptions,
+    ) -> Result<Self, ClientError> {
+        let stream = match &security.tls {
+            None => Stream::plain(socket),
+            #[cfg(feature = "tls")]
+            Some(tls) => super::tls::secure(socket, endpoint, tls, options)?,
+            #[cfg(not(feature = "tls"))]
+            Some(_) => {
+                return Err(ClientError::Tls {
+                    endpoint: endpoint.clone(),
+                    message: "this program is built without the feature `tls`; build it with `--features tls`"
+                        .to_owned(),
+                });
+            }
+        };
+        let mut connection = Self::over(stream);
+        if let Some(sasl) = &security.sasl {
+            super::sasl::authenticate(&mut connection, endpoint, sasl)?;
+        }
+        Ok(connection)
     }
 
     /// Connects without TLS or SASL.

@@ -17,10 +17,17 @@ pub mod phase;
 mod poller;
 pub mod preload;
 pub mod produce;
+mod sasl;
+#[cfg(feature = "tls")]
+mod scram;
 pub mod security;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(all(test, feature = "tls"))]
+mod tls_tests;
 pub mod verify;
 
 pub use admin::{Admin, NewTopic};
@@ -55,6 +62,34 @@ pub enum ClientError {
         endpoint: Endpoint,
         /// What the system says.
         source: io::Error,
+    },
+    /// No TLS session comes about.
+    #[error("no TLS with {endpoint}: {message}")]
+    Tls {
+        /// Which broker.
+        endpoint: Endpoint,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The broker does not take the name and password.
+    #[error("SASL {mechanism} with {endpoint} failed: {message}")]
+    Sasl {
+        /// Which broker.
+        endpoint: Endpoint,
+        /// The mechanism.
+        mechanism: SaslMechanism,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// A broker that closes the connection, or answers in other bytes, at the first question.
+    #[error(
+        "{endpoint} does not answer Kafka's protocol over {protocol}: does its listener want another security.protocol?"
+    )]
+    Protocol {
+        /// Which broker.
+        endpoint: Endpoint,
+        /// Kafka's name of what was tried.
+        protocol: &'static str,
     },
     /// The connection broke.
     #[error("while {doing}: {source}")]

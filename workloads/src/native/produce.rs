@@ -58,6 +58,9 @@ pub struct ProduceSpec {
     /// SO_SNDBUF, bytes; `None` leaves it to the kernel's tuning.
     #[serde(default)]
     pub socket_send_buffer_bytes: Option<usize>,
+    /// TCP congestion control of the connections, on which the client sends the bulk; `None` is the kernel's default.
+    #[serde(default)]
+    pub socket_congestion_control: Option<String>,
 }
 
 fn all() -> i16 {
@@ -156,8 +159,16 @@ impl ProduceClient {
             ..ConnectOptions::default()
         };
         let link = |(endpoint, partitions)| -> Result<Link, ClientError> {
+            let stream = Connection::open(&endpoint, security, &options)?.into_stream();
+            if let Some(name) = &spec.socket_congestion_control {
+                socket2::SockRef::from(stream.socket())
+                    .set_tcp_congestion(name.as_bytes())
+                    .map_err(|error| {
+                        ClientError::Spec(format!("the congestion control `{name}` is refused: {error}"))
+                    })?;
+            }
             Ok(Link {
-                stream: Connection::open(&endpoint, security, &options)?.into_stream(),
+                stream,
                 frames: FrameBuffer::new(ANSWER_BYTES_MAX),
                 partitions,
                 turn: 0,

@@ -3,7 +3,7 @@
 //! The socket blocks, within its time limits; whoever serves several of them says so per call.
 
 use super::ClientError;
-#[cfg(any())]
+#[cfg(feature = "tls")]
 use super::tls::Session;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
-    #[cfg(any())]
+    #[cfg(feature = "tls")]
     session: Option<Box<Session>>,
     calls: Calls,
 }
@@ -39,7 +39,7 @@ impl Stream {
     pub fn plain(socket: TcpStream) -> Self {
         Self {
             socket,
-            #[cfg(any())]
+            #[cfg(feature = "tls")]
             session: None,
             calls: Calls::default(),
         }
@@ -52,9 +52,9 @@ impl Stream {
 
     /// Whether the bytes on the socket are the bytes of the protocol.
     pub fn is_plain(&self) -> bool {
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         return self.session.is_none();
-        #[cfg(all())]
+        #[cfg(not(feature = "tls"))]
         true
     }
 
@@ -70,7 +70,7 @@ impl Stream {
     /// Reads what is there; 0 is the end of the stream.
     pub fn read(&mut self, buffer: &mut [u8], wait: Wait) -> io::Result<usize> {
         let mut raw = Raw::new(&self.socket, wait, &mut self.calls);
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
             return session.read(&mut raw, buffer);
         }
@@ -80,7 +80,7 @@ impl Stream {
     /// Drops 1 to `bytes_max` bytes of a stream with TLS, behind its decryption; 0 is the end of the stream. The kernel drops those of a
     /// plain one.
     pub fn skip(&mut self, bytes_max: usize) -> io::Result<usize> {
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
             return session.skip(&mut Raw::new(&self.socket, Wait::Yes, &mut self.calls), bytes_max);
         }
@@ -91,9 +91,9 @@ impl Stream {
 
     /// Whether decrypted bytes wait to be read, of which the socket knows nothing.
     pub fn has_plaintext(&mut self) -> bool {
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         return self.session.as_mut().is_some_and(|session| session.has_input());
-        #[cfg(all())]
+        #[cfg(not(feature = "tls"))]
         false
     }
 
@@ -101,7 +101,7 @@ impl Stream {
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         const DOING: &str = "sending a request";
         let mut raw = Raw::new(&self.socket, Wait::Yes, &mut self.calls);
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
             return session
                 .write_all(&mut raw, bytes)
@@ -113,7 +113,7 @@ impl Stream {
     /// Writes as much of `parts` as there is room for, without waiting: bytes taken, 0 when there is no room.
     pub fn write_parts(&mut self, parts: &[IoSlice]) -> io::Result<usize> {
         let mut raw = Raw::new(&self.socket, Wait::No, &mut self.calls);
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
             return session.write_parts(&mut raw, parts);
         }
@@ -122,7 +122,7 @@ impl Stream {
 
     /// Hands encrypted bytes on that the socket had no room for; false while some are left.
     pub fn flush_some(&mut self) -> io::Result<bool> {
-        #[cfg(any())]
+        #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
             return session.flush_some(&mut Raw::new(&self.socket, Wait::No, &mut self.calls));
         }
@@ -130,7 +130,7 @@ impl Stream {
     }
 }
 
-#[cfg(any())]
+#[cfg(feature = "tls")]
 impl Stream {
     /// A stream with TLS, after its handshake.
     pub fn secured(socket: TcpStream, session: Session, calls: Calls) -> Self {

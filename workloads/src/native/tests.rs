@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 /// How the peer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
+pub(super) enum Fault {
     None,
     /// Each fetch has one batch less than it should.
     ShortFetch,
@@ -45,15 +45,20 @@ struct Log {
 
 /// One broker; all brokers of a cluster share the partitions, and each leads every so many of them.
 #[derive(Clone)]
-struct Peer {
-    address: SocketAddr,
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
     node: usize,
     cluster: Arc<Vec<SocketAddr>>,
     partitions: Arc<Mutex<Vec<Log>>>,
+    /// Certificate and key, for a listener with TLS.
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether SASL comes first; name and password are `alice` and `secret`, the mechanism is PLAIN.
+    sasl: bool,
 }
 
 impl Peer {
-    fn start(fault: Fault) -> Self {
+    pub(super) fn start(fault: Fault) -> Self {
         Self::over(Arc::default(), fault)
     }
 
@@ -64,6 +69,27 @@ impl Peer {
 
     /// A broker per fault; the first one of them.
     fn cluster(partitions: Arc<Mutex<Vec<Log>>>, faults: &[Fault]) -> Self {
+        let template = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            node: 0,
+            cluster: Arc::default(),
+            partitions,
+            #[cfg(feature = "tls")]
+            tls: None,
+            sasl: false,
+        };
+        template.listen(faults)
+    }
+
+    /// The same with TLS, once it listens anew.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        let tls = Some(config);
+        Self { tls, ..self }
+    }
+
+    /// A broker per fault, each like this one.
+    pub(super) fn listen(self, faults: &[Fault]) -> Self {
         let listeners: Vec<TcpListener> = faults
             .iter()
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -74,29 +100,27 @@ impl Peer {
             .collect();
         let cluster = Arc::new(cluster);
         for (node, (listener, fault)) in listeners.into_iter().zip(faults.iter().copied()).enumerate() {
-            let (cluster, partitions) = (cluster.clone(), partitions.clone());
             let served = Self {
                 address: cluster[node],
                 node,
-                cluster,
-                partitions,
+                cluster: cluster.clone(),
+                ..self.clone()
             };
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
                     let peer = served.clone();
-                    std::thread::spawn(move || peer.answer(stream.unwrap(), fault));
+                    std::thread::spawn(move || peer.serve(stream.unwrap(), fault));
                 }
             });
         }
         Self {
             address: cluster[0],
-            node: 0,
             cluster,
-            partitions,
+            ..self
         }
     }
 
-    fn brokers(&self) -> Bootstrap {
+    pub(super) fn brokers(&self) -> Bootstrap {
         self.address.into()
     }
 
@@ -104,8 +128,18 @@ impl Peer {
         partition as usize % self.cluster.len() == self.node
     }
 
-    fn answer(&self, mut stream: TcpStream, fault: Fault) {
-        stream.set_nodelay(true).unwrap();
+    fn serve(&self, socket: TcpStream, fault: Fault) {
+        socket.set_nodelay(true).unwrap();
+        let handle = socket.try_clone().unwrap();
+        #[cfg(feature = "tls")]
+        if let Some(config) = &self.tls {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            return self.answer(rustls::StreamOwned::new(session, socket), &handle, fault);
+        }
+        self.answer(socket, &handle, fault);
+    }
+
+    fn answer(&self, mut stream: impl Read + Write, socket: &TcpStream, fault: Fault) {
         let mut buffer = FrameBuffer::new(1 << 24);
         let mut answered = 0;
         loop {
@@ -116,7 +150,7 @@ impl Peer {
                 answered += i32::from(is_data);
                 if fault == Fault::Close && answered == 2 {
                     // Closed in an orderly way: unread requests would turn it into a reset.
-                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    socket.shutdown(std::net::Shutdown::Write).unwrap();
                     while stream.read(buffer.space()).is_ok_and(|read| read > 0) {}
                     return;
                 }
@@ -135,6 +169,9 @@ impl Peer {
     fn response(&self, frame: &[u8], fault: Fault) -> Vec<u8> {
         let mut cursor = Cursor::new(frame);
         let header = RequestHeader::parse(&mut cursor).unwrap();
+        if self.sasl && header.served().is_err() {
+            return sasl_answer(&header, &mut cursor);
+        }
         let (key, version) = (header.served().unwrap(), header.api_version);
         let mut out = Vec::new();
         out.put_i32(0);
@@ -144,8 +181,8 @@ impl Peer {
         let mut logs = self.partitions.lock().unwrap();
         match key {
             ApiKey::Metadata => {
-                assert_eq!(cursor.i32(), Ok(1));
-                let topic = cursor.string(false).unwrap();
+                let asked = (0..cursor.i32().unwrap()).map(|_| cursor.string(false).unwrap());
+                let asked: Vec<&str> = asked.collect();
                 out.put_i32(0);
                 out.put_array_len(self.cluster.len(), false);
                 for (node, address) in self.cluster.iter().enumerate() {
@@ -156,17 +193,19 @@ impl Peer {
                 }
                 out.put_nullable_string(None, false);
                 out.put_i32(0);
-                out.put_array_len(1, false);
-                out.put_i16(if logs.is_empty() { 3 } else { 0 });
-                out.put_string(topic, false);
-                out.put_u8(0);
-                out.put_array_len(logs.len(), false);
-                for index in 0..logs.len() {
-                    out.put_i16(0);
-                    out.put_i32(index as i32);
-                    out.put_i32((index % self.cluster.len()) as i32);
-                    out.put_i32(0);
-                    (0..3).for_each(|_| out.put_i32(0));
+                out.put_array_len(asked.len(), false);
+                for topic in asked {
+                    out.put_i16(if logs.is_empty() { 3 } else { 0 });
+                    out.put_string(topic, false);
+                    out.put_u8(0);
+                    out.put_array_len(logs.len(), false);
+                    for index in 0..logs.len() {
+                        out.put_i16(0);
+                        out.put_i32(index as i32);
+                        out.put_i32((index % self.cluster.len()) as i32);
+                        out.put_i32(0);
+                        (0..3).for_each(|_| out.put_i32(0));
+                    }
                 }
             }
             ApiKey::ListOffsets => {
@@ -264,11 +303,32 @@ impl Peer {
     }
 }
 
+/// Answers SaslHandshake and SaslAuthenticate for `alice` with the password `secret`.
+fn sasl_answer(header: &RequestHeader, cursor: &mut Cursor) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_i32(0);
+    out.put_i32(header.correlation_id);
+    if header.api_key == 17 {
+        out.put_i16(if cursor.string(false) == Ok("PLAIN") { 0 } else { 33 });
+        out.put_array_len(1, false);
+        out.put_string("PLAIN", false);
+    } else {
+        assert_eq!(header.api_key, 36);
+        let is_right = cursor.nullable_bytes(false) == Ok(Some(b"\0alice\0secret"));
+        out.put_i16(if is_right { 0 } else { 58 });
+        out.put_nullable_string((!is_right).then_some("Authentication failed"), false);
+        out.put_i32(0);
+        out.put_i64(0);
+    }
+    finish_frame(&mut out, 0);
+    out
+}
+
 fn base_offset(batch: &[u8]) -> i64 {
     BatchHeader::parse(batch).unwrap().base_offset
 }
 
-fn preload_spec() -> PreloadSpec {
+pub(super) fn preload_spec() -> PreloadSpec {
     PreloadSpec {
         topic: "orders".to_owned(),
         partitions: 1,
@@ -292,7 +352,7 @@ fn loaded() -> (Peer, PreloadIndex) {
     (peer, index)
 }
 
-fn fetch_spec(receiver: Receiver, response_bytes: u32, in_flight: usize) -> FetchSpec {
+pub(super) fn fetch_spec(receiver: Receiver, response_bytes: u32, in_flight: usize) -> FetchSpec {
     let (max_wait_ms, receive_buffer_bytes, socket_receive_buffer_bytes) = (100, 10_000, None);
     FetchSpec {
         response_bytes,
@@ -306,12 +366,12 @@ fn fetch_spec(receiver: Receiver, response_bytes: u32, in_flight: usize) -> Fetc
 
 const PLAIN: Security = Security { tls: None, sasl: None };
 
-const ONE_PASS: Phase = Phase {
+pub(super) const ONE_PASS: Phase = Phase {
     duration_ms: 60_000,
     single_pass: true,
 };
 
-fn failed(checks: &[Check]) -> Vec<&str> {
+pub(super) fn failed(checks: &[Check]) -> Vec<&str> {
     checks
         .iter()
         .filter(|check| !check.ok)
@@ -740,7 +800,7 @@ fn partitions_of_several_leaders_are_filled_drained_and_checked() {
     );
 }
 
-fn produce_spec(partitions: u32) -> ProduceSpec {
+pub(super) fn produce_spec(partitions: u32) -> ProduceSpec {
     ProduceSpec {
         topic: "orders".to_owned(),
         partitions,
@@ -751,6 +811,8 @@ fn produce_spec(partitions: u32) -> ProduceSpec {
         acks: -1,
         pool_batches: 16,
         socket_send_buffer_bytes: None,
+        // Others idle on a loopback with small buffers.
+        socket_congestion_control: Some("reno".to_owned()),
     }
 }
 
@@ -840,7 +902,7 @@ fn a_produce_that_goes_wrong_is_an_error_that_says_where() {
         let error = client.run(ONE_PASS).unwrap_err().to_string();
         assert!(error.contains(expected), "{fault:?}: {error}");
     }
-    let rows: [(fn(&mut ProduceSpec), &str); 6] = [
+    let rows: [(fn(&mut ProduceSpec), &str); 7] = [
         (|spec| spec.partitions = 0, "at least one partition"),
         (
             |spec| spec.partitions = 2,
@@ -850,6 +912,10 @@ fn a_produce_that_goes_wrong_is_an_error_that_says_where() {
         (|spec| spec.acks = 0, "leaves nothing to count"),
         (|spec| spec.pool_batches = usize::MAX, "at most 1073741824 bytes"),
         (|spec| spec.batch_bytes = 100, "batches of 100 bytes: choose 256 to"),
+        (
+            |spec| spec.socket_congestion_control = Some("none".to_owned()),
+            "the congestion control `none` is refused",
+        ),
     ];
     for (change, expected) in rows {
         let peer = empty_topic(&[Fault::None], 1);
@@ -869,11 +935,79 @@ fn a_batch_larger_than_every_buffer_on_its_way_arrives() {
     let spec = ProduceSpec {
         batch_bytes: 3 << 20,
         pool_batches: 8,
-        socket_send_buffer_bytes: Some(16_384),
+        socket_send_buffer_bytes: Some(200_000),
         ..produce_spec(2)
     };
     let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, spec).unwrap();
     assert_eq!(client.run(ONE_PASS).unwrap().delivered_bytes, 8 * (3 << 20));
     let checks = verify(&peer.brokers(), &PLAIN, client.ledger(), 4 << 20).unwrap();
     assert_eq!(failed(&checks), [""; 0], "{checks:?}");
+}
+
+#[test]
+fn a_password_is_taken_or_the_reason_is_told() {
+    let peer = Peer {
+        sasl: true,
+        ..Peer::start(Fault::None)
+    };
+    let peer = peer.listen(&[Fault::None; 2]);
+    let with = |mechanism, password: &str| Security {
+        tls: None,
+        sasl: Some(Sasl {
+            mechanism,
+            username: "alice".to_owned(),
+            password: password.to_owned(),
+        }),
+    };
+    let security = with(SaslMechanism::Plain, "secret");
+    let mut admin = Admin::connect(peer.address, &security).unwrap();
+    admin.create_topic(&NewTopic::new("orders", 2)).unwrap();
+    let mut client = ProduceClient::connect(&peer.brokers(), &security, produce_spec(2)).unwrap();
+    client.run(ONE_PASS).unwrap();
+    let checks = verify(&peer.brokers(), &security, client.ledger(), 10_000).unwrap();
+    assert_eq!(failed(&checks), [""; 0], "{checks:?}");
+
+    let error = Admin::connect(peer.address, &with(SaslMechanism::Plain, "guess"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("SaslAuthenticationFailed: Authentication failed; look at sasl.username"),
+        "{error}"
+    );
+    assert!(!error.contains("guess"));
+    let error = Admin::connect(peer.address, &with(SaslMechanism::ScramSha256, "secret"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("SASL SCRAM-SHA-256 with 127.0.0.1:") && error.contains("takes PLAIN only"),
+        "{error}"
+    );
+}
+
+#[test]
+fn hostile_answers_cost_an_error_and_no_memory() {
+    // A count of i32::MAX at the first array of each answer.
+    let hostile: Vec<u8> = [0u8; 8]
+        .into_iter()
+        .chain(i32::MAX.to_be_bytes())
+        .chain([0; 64])
+        .collect();
+    assert!(kafka_wire::admin::decode_metadata(&hostile).is_err());
+    assert!(kafka_wire::admin::decode_create_topics(&hostile).is_err());
+    assert!(kafka_wire::admin::decode_describe_configs(&hostile).is_err());
+    assert!(kafka_wire::admin::decode_list_offsets(&hostile).is_err());
+    let hostile: Vec<u8> = [0u8; 6]
+        .into_iter()
+        .chain([0xff, 0xff, 0xff, 0xff, 0x0f])
+        .chain([0; 64])
+        .collect();
+    assert!(kafka_wire::admin::decode_api_versions(&hostile).is_err());
+    assert!(kafka_wire::produce::ResponseHead::decode(&hostile).is_err());
+    let hostile: Vec<u8> = [0u8; 6]
+        .into_iter()
+        .chain(i32::MAX.to_be_bytes())
+        .chain([0; 64])
+        .collect();
+    assert!(kafka_wire::sasl::decode_handshake(&hostile).is_err());
+    assert!(kafka_wire::sasl::decode_authenticate(&hostile).is_err());
 }
