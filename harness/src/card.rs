@@ -1,8 +1,6 @@
 //! From a definition (what `workloads` knows) to the card in the manifest (what `results` needs).
 
-use results::schema::{
-    Better, ClaimCard, DEFAULT_TARGET, ExperimentCard, FactorCard, Factors, MetricCard, PlannedTrial, TrialRole,
-};
+use results::schema::{Better, ClaimCard, ExperimentCard, FactorCard, Factors, MetricCard, PlannedTrial, TrialRole};
 use workloads::definition::{self, Claim, Definition, Role};
 
 /// The card of an experiment that is run in `blocks` blocks.
@@ -22,11 +20,11 @@ pub fn card(definition: &Definition, blocks: u32) -> ExperimentCard {
             definition::Better::Lower => Better::Lower,
             definition::Better::Neither => Better::Neither,
         },
-        chart: false,
+        chart: m.chart,
     };
     ExperimentCard {
         name: definition.name.clone(),
-        target: DEFAULT_TARGET.to_owned(),
+        target: definition.target.clone(),
         title: definition.title.clone(),
         claim: definition.claim.clone(),
         source: definition.source.clone(),
@@ -38,7 +36,7 @@ pub fn card(definition: &Definition, blocks: u32) -> ExperimentCard {
         treatment: definition.treatment.clone(),
         baseline: definition.baseline.clone(),
         focus: definition.focus.clone(),
-        also_differs: Vec::new(),
+        also_differs: definition.also_differs.clone(),
         margin: definition.margin,
         blocks,
         metrics: definition.metrics.iter().map(metric).collect(),
@@ -54,12 +52,13 @@ fn claim(claim: &Claim) -> ClaimCard {
             text,
             metric,
             level,
+            only,
         } => ClaimCard::Faster {
             id,
             text,
             metric,
             level,
-            only: Factors::new(),
+            only,
         },
         Claim::AtLeast {
             id,
@@ -67,25 +66,27 @@ fn claim(claim: &Claim) -> ClaimCard {
             metric,
             level,
             ratio,
+            only,
         } => ClaimCard::AtLeast {
             id,
             text,
             metric,
             level,
             ratio,
-            only: Factors::new(),
+            only,
         },
         Claim::Counts {
             id,
             text,
             metric,
             expected,
+            only,
         } => ClaimCard::Counts {
             id,
             text,
             metric,
             expected,
-            only: Factors::new(),
+            only,
         },
     }
 }
@@ -95,7 +96,7 @@ pub fn planned(trial: &workloads::plan::PlannedTrial) -> PlannedTrial {
     PlannedTrial {
         trial: trial.trial,
         experiment: trial.experiment.clone(),
-        target: DEFAULT_TARGET.to_owned(),
+        target: trial.target.clone(),
         block: trial.block,
         position: trial.position,
         arm: trial.arm.clone(),

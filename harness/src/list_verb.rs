@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use workloads::definition::{self, Claim, Definition, ProfileName, Role};
+use workloads::definition::{self, BUNDLED, Claim, Definition, ProfileName, Role, TARGET_FACTOR};
+use workloads::facts::{self, FactsDefinition};
 
 use crate::output::{self, wrapped};
 
@@ -21,12 +22,27 @@ fn embedded() -> anyhow::Result<Vec<Definition>> {
     definition::embedded().map_err(|error| anyhow::anyhow!("{:?}", miette::Report::new(*error)))
 }
 
+fn embedded_facts() -> anyhow::Result<Vec<FactsDefinition>> {
+    facts::embedded().map_err(|error| anyhow::anyhow!("{:?}", miette::Report::new(*error)))
+}
+
 /// Names and questions.
 pub fn list() -> anyhow::Result<ExitCode> {
     let width = output::text_width();
     outln!("Experiments (assay run NAME, assay show NAME):");
     for definition in embedded()? {
-        outln!("  {:16}{}", definition.name, wrapped(&definition.title, 18, width));
+        let on = match definition.target == BUNDLED {
+            true => String::new(),
+            false => format!(" (--target {})", definition.target),
+        };
+        outln!(
+            "  {:16}{}",
+            definition.name,
+            wrapped(&format!("{}{on}", definition.title), 18, width)
+        );
+    }
+    for facts in embedded_facts()? {
+        outln!("  {:16}{}", facts.name, wrapped(&facts.title, 18, width));
     }
     outln!("\nFault scenarios (assay chaos run NAME, assay chaos show NAME):");
     for name in chaos::scenario::embedded_names() {
@@ -38,29 +54,69 @@ pub fn list() -> anyhow::Result<ExitCode> {
 
 /// Everything about one experiment.
 pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    if let Some(definition) = embedded_facts()?.iter().find(|facts| facts.name == args.name) {
+        match args.toml {
+            true => facts::embedded_texts()
+                .filter(|(path, _)| path.split('.').next() == Some(args.name.as_str()))
+                .for_each(|(_, text)| out!("{text}")),
+            false => out!("{}", describe_facts(definition)),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let all = embedded()?;
-    let Some(definition) = all.iter().find(|d| d.name == args.name) else {
-        let known: Vec<&str> = all.iter().map(|d| d.name.as_str()).collect();
+    let named: Vec<&Definition> = all.iter().filter(|d| d.name == args.name).collect();
+    if named.is_empty() {
+        let mut known: Vec<&str> = all.iter().map(|d| d.name.as_str()).collect();
+        known.dedup();
+        let facts = embedded_facts()?;
+        known.extend(facts.iter().map(|facts| facts.name.as_str()));
         bail!(
             "there is no experiment '{}'; there are: {}",
             args.name,
             known.join(", ")
         );
-    };
+    }
     if args.toml {
         let texts = definition::embedded_texts();
         texts
-            .filter(|(path, _)| path.contains(args.name.as_str()))
+            .filter(|(path, _)| path.split('.').next() == Some(args.name.as_str()))
             .for_each(|(_, text)| out!("{text}"));
         return Ok(ExitCode::SUCCESS);
     }
-    out!("{}", describe(definition));
+    for (place, definition) in named.into_iter().enumerate() {
+        if place > 0 {
+            outln!();
+        }
+        out!("{}", describe(definition));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn describe_facts(definition: &FactsDefinition) -> String {
+    let width = output::text_width();
+    let mut text = format!(
+        "{}: {}\n\n  {}\n\nStatements\n",
+        definition.name,
+        definition.title,
+        wrapped(definition.why.trim(), 2, width)
+    );
+    for fact in &definition.facts {
+        text.push_str(&format!(
+            "  {}\n    {}\n",
+            fact.id,
+            wrapped(fact.statement.trim(), 4, width)
+        ));
+    }
+    text
 }
 
 fn describe(definition: &Definition) -> String {
     let width = output::text_width();
-    let mut text = format!("{}: {}\n\n", definition.name, definition.title);
+    let on = match definition.treatment == TARGET_FACTOR {
+        true => definition.targets().join(" and "),
+        false => definition.target.clone(),
+    };
+    let mut text = format!("{} (on {on}): {}\n\n", definition.name, definition.title);
     let mut part = |title: &str, body: &str| {
         if !body.is_empty() {
             text.push_str(&format!("{title}\n"));
@@ -87,6 +143,11 @@ fn describe(definition: &Definition) -> String {
     );
     let settings: Vec<String> = definition.settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
     part("Held still", &settings.join("\n"));
+    for (target, settings) in &definition.settings_of {
+        let settings: Vec<String> = settings.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        part(&format!("Held still on {target}"), &settings.join("\n"));
+    }
+    part("What else differs", &definition.also_differs.join("\n"));
     let claims: Vec<String> = definition.claims.iter().map(|c| judged(definition, c)).collect();
     part("Claims and how they are judged", &claims.join("\n"));
     for name in [ProfileName::Quick, ProfileName::Full] {
@@ -109,14 +170,24 @@ fn describe(definition: &Definition) -> String {
 
 fn judged(definition: &Definition, claim: &Claim) -> String {
     let margin = definition.margin * 100.0;
+    let only: Vec<String> = claim
+        .only()
+        .iter()
+        .map(|(factor, level)| format!("{factor} {level}"))
+        .collect();
+    let only = match only.is_empty() {
+        true => String::new(),
+        false => format!(", only at {}", only.join(", ")),
+    };
     match claim {
         Claim::Faster {
             id,
             text,
             metric,
             level,
+            ..
         } => format!(
-            "{id}: {}\n    {metric} of {level} against {}, beyond a margin of {margin} %, Holm over the cells",
+            "{id}: {}\n    {metric} of {level} against {}, beyond a margin of {margin} %, Holm over the cells{only}",
             text.trim(),
             definition.baseline
         ),
@@ -126,9 +197,10 @@ fn judged(definition: &Definition, claim: &Claim) -> String {
             metric,
             level,
             ratio,
+            ..
         } => {
             format!(
-                "{id}: {}\n    the interval of {metric} of {level} lies above {ratio}, or below it",
+                "{id}: {}\n    the interval of {metric} of {level} lies above {ratio}, or below it{only}",
                 text.trim()
             )
         }
@@ -137,13 +209,14 @@ fn judged(definition: &Definition, claim: &Claim) -> String {
             text,
             metric,
             expected,
+            ..
         } => {
             let counts: Vec<String> = expected
                 .iter()
                 .map(|(level, count)| format!("{level} {count}"))
                 .collect();
             format!(
-                "{id}: {}\n    {metric} counted exactly: {}",
+                "{id}: {}\n    {metric} counted exactly: {}{only}",
                 text.trim(),
                 counts.join(", ")
             )

@@ -11,7 +11,8 @@ mod card;
 mod chaos_verb;
 mod conformance_verb;
 mod doctor_verb;
-#[expect(dead_code, reason = "`assay run folklore-facts` uses it")]
+mod experiment;
+mod fact_check;
 mod facts;
 mod interrupt;
 mod list_verb;

@@ -21,16 +21,20 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(trials as u64), ProgressDrawTarget::stderr());
         bar.set_style(style("{bar:30} {pos}/{len} trials  {wide_msg}"));
         bar.enable_steady_tick(Duration::from_millis(500));
-        bar.set_message("pre-loading");
-        if bar.is_hidden() {
-            errln!("pre-loading");
-        }
         Progress {
             bar,
             trials,
             blocks,
             done: 0,
             first_trial: None,
+        }
+    }
+
+    /// Something before or after the trials begins.
+    pub fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        if self.bar.is_hidden() {
+            errln!("{what}");
         }
     }
 

@@ -34,6 +34,7 @@ fn every_path_delivers_what_was_preloaded() {
         .iter()
         .find(|definition| definition.name == "zero-copy")
         .unwrap();
+    let fetch = definition.fetch().unwrap();
     let mut checksums = Vec::new();
     for path in &definition.factor("fetch.path").unwrap().levels {
         let folder = tempfile::tempdir().unwrap();
@@ -45,7 +46,7 @@ fn every_path_delivers_what_was_preloaded() {
             partitions: 1,
             replicas: 1,
             configs: Default::default(),
-            stored_batch_bytes: definition.fetch.stored_batch_bytes as usize,
+            stored_batch_bytes: fetch.stored_batch_bytes as usize,
             file_bytes,
             payload: definition.payload.into(),
             seed: 4,
@@ -62,10 +63,10 @@ fn every_path_delivers_what_was_preloaded() {
             for response_bytes in [4_096, 65_536, 1 << 20, 3_000_000] {
                 let spec = FetchSpec {
                     response_bytes,
-                    in_flight: definition.fetch.in_flight as usize,
-                    max_wait_ms: definition.fetch.max_wait_ms,
+                    in_flight: fetch.in_flight as usize,
+                    max_wait_ms: fetch.max_wait_ms,
                     receiver,
-                    receive_buffer_bytes: definition.fetch.receive_buffer_bytes as usize,
+                    receive_buffer_bytes: fetch.receive_buffer_bytes as usize,
                     socket_receive_buffer_bytes: None,
                 };
                 let mut client = FetchClient::connect(&brokers, &plain, index.clone(), spec).unwrap();

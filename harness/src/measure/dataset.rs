@@ -55,8 +55,7 @@ impl Dataset {
         worker.quit()?;
         running.stop()?;
         let folder = dir.join(format!("{TOPIC}-0"));
-        let mut segments = files_with(&folder, "log")?;
-        segments.retain(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0));
+        let segments = segments(&folder)?;
         let [segment] = &segments[..] else {
             bail!(
                 "{} holds {} segments with records, one was expected: raise log.segment.bytes",
@@ -96,61 +95,63 @@ impl Dataset {
         }
         Ok(())
     }
-
-    /// Reads the segment until all of it is in the page cache; answers the resident share.
-    pub fn make_hot(&self) -> anyhow::Result<f64> {
-        for _ in 0..3 {
-            let share = resident_share(&self.segment)?;
-            if share >= 1.0 {
-                return Ok(share);
-            }
-            std::io::copy(&mut File::open(&self.segment)?, &mut std::io::sink())?;
-        }
-        let share = resident_share(&self.segment)?;
-        if share < 1.0 {
-            bail!(
-                "only {:.1} % of {} stay in the page cache: more memory is needed",
-                share * 100.0,
-                self.segment.display()
-            );
-        }
-        Ok(share)
-    }
-
-    /// Drops the segment from the page cache; answers the resident share.
-    ///
-    /// # Errors
-    /// When pages stay: they are dirty, mapped or locked, or the file system keeps them.
-    pub fn make_cold(&self) -> anyhow::Result<f64> {
-        let mut share = drop_from_cache(&self.segment)?;
-        for _ in 0..COLD_ATTEMPTS {
-            if share <= COLD_SHARE_MAX {
-                break;
-            }
-            // Pages that another CPU has only just touched can't be dropped yet.
-            std::thread::sleep(COLD_PAUSE);
-            share = drop_from_cache(&self.segment)?;
-        }
-        if share > COLD_SHARE_MAX {
-            bail!(
-                "{:.1} % of {} stay in the page cache after it was dropped: use a folder on a disk file system",
-                share * 100.0,
-                self.segment.display()
-            );
-        }
-        Ok(share)
-    }
 }
 
-fn files_with(dir: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("can't list {}", dir.display()))?;
-    let paths = entries
+/// Reads a segment until all of it is in the page cache; answers the resident share.
+pub fn make_hot(segment: &Path) -> anyhow::Result<f64> {
+    for _ in 0..3 {
+        let share = resident_share(segment)?;
+        if share >= 1.0 {
+            return Ok(share);
+        }
+        std::io::copy(&mut File::open(segment)?, &mut std::io::sink())?;
+    }
+    let share = resident_share(segment)?;
+    if share < 1.0 {
+        bail!(
+            "only {:.1} % of {} stay in the page cache: more memory is needed",
+            share * 100.0,
+            segment.display()
+        );
+    }
+    Ok(share)
+}
+
+/// Drops a segment from the page cache; answers the resident share.
+///
+/// # Errors
+/// When pages stay: they are dirty, mapped or locked, or the file system keeps them.
+pub fn make_cold(segment: &Path) -> anyhow::Result<f64> {
+    let mut share = drop_from_cache(segment)?;
+    for _ in 0..COLD_ATTEMPTS {
+        if share <= COLD_SHARE_MAX {
+            break;
+        }
+        // Pages that another CPU has only just touched can't be dropped yet.
+        std::thread::sleep(COLD_PAUSE);
+        share = drop_from_cache(segment)?;
+    }
+    if share > COLD_SHARE_MAX {
+        bail!(
+            "{:.1} % of {} stay in the page cache after it was dropped: use a folder on a disk file system",
+            share * 100.0,
+            segment.display()
+        );
+    }
+    Ok(share)
+}
+
+/// The segments of a partition that hold records.
+pub fn segments(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
+    let mut paths = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<Vec<_>>>()?;
-    Ok(paths
-        .into_iter()
-        .filter(|p| p.extension().is_some_and(|e| e == extension))
-        .collect())
+    paths.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "log")
+            && std::fs::metadata(path).is_ok_and(|m| m.len() > 0)
+    });
+    Ok(paths)
 }
 
 /// Flushes a file, drops its pages from the page cache and answers the share that stayed.

@@ -1,8 +1,16 @@
 //! Measuring: data that is ready, trials that run, figures from the kernel.
 
+pub mod bench;
 pub mod dataset;
+pub mod drain;
+pub mod listener;
+pub mod load;
 pub mod machine;
+pub mod outcome;
+pub mod paths;
 pub mod sample;
+pub mod stage;
 pub mod trace;
-pub mod trial;
+pub mod warm_up;
+pub mod window;
 pub mod worker;

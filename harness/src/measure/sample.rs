@@ -43,6 +43,16 @@ impl ProcessSample {
         })
     }
 
+    /// Both together, for a broker of several processes.
+    pub fn plus(&self, other: &ProcessSample) -> ProcessSample {
+        ProcessSample {
+            cpu: self.cpu + other.cpu,
+            page_faults: self.page_faults + other.page_faults,
+            context_switches: self.context_switches + other.context_switches,
+            resident_bytes: self.resident_bytes + other.resident_bytes,
+        }
+    }
+
     /// What happened since `earlier`; resident memory is the later one.
     pub fn since(&self, earlier: &ProcessSample) -> ProcessSample {
         ProcessSample {

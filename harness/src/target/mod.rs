@@ -1,9 +1,11 @@
 //! Targets: what an experiment or a scenario is run against.
 
+pub mod asked;
 pub mod bundled;
 #[cfg(feature = "tls")]
 mod certificates;
 pub mod cluster;
+pub mod connected;
 pub mod jars;
 pub mod java;
 mod jvm;
@@ -22,6 +24,7 @@ pub mod sockets;
 use std::fmt;
 use std::str::FromStr;
 
+pub use asked::{Available, CONGESTION_CONTROL, Targets};
 use cluster::ClusterAddress;
 
 /// Where brokers that a person starts have their folders, by default.

@@ -2,7 +2,7 @@
 
 use super::check::{Checked, Source, check_cold_fits};
 use super::wire::{self, CellValue};
-use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Fetch, Profile, Role};
+use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Profile, Role, Work};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -14,7 +14,9 @@ pub(super) struct Grid<'a> {
     pub baseline: &'a str,
     /// Bare loop -> level that it stands for.
     pub limit: &'a BTreeMap<String, String>,
-    pub fetch: Fetch,
+    pub work: Work,
+    /// Stands in front of the names of the arms; may be empty.
+    pub prefix: &'a str,
 }
 
 /// One entry of `cells`: levels per factor in the order of the factors, and its switches.
@@ -214,8 +216,10 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
                 .position(|f| f.name == name)
                 .map(|position| levels[position].as_str())
         };
-        if let (Some("cold"), Some(Ok(bytes))) = (of("cache"), of("response_bytes").map(str::parse)) {
-            check_cold_fits(source, cell.span.clone(), bytes, &grid.fetch)?;
+        if let (Some("cold"), Some(Ok(bytes)), Work::Fetch(fetch)) =
+            (of("cache"), of("response_bytes").map(str::parse), &grid.work)
+        {
+            check_cold_fits(source, cell.span.clone(), bytes, fetch)?;
         }
         arms.push(arm(grid, Role::Measured, &levels));
         // One cell is all levels but the treatment's: its extra arms come with the baseline.
@@ -248,9 +252,14 @@ fn arm(grid: &Grid<'_>, role: Role, levels: &[String]) -> Arm {
     let shown: Vec<String> = named()
         .map(|(factor, level)| shown_level(&factor.unit, level))
         .collect();
-    let prefix = if role == Role::Control { "control/" } else { "" };
+    let control = if role == Role::Control { "control/" } else { "" };
+    let target = if grid.prefix.is_empty() {
+        String::new()
+    } else {
+        format!("{}/", grid.prefix)
+    };
     Arm {
-        id: format!("{prefix}{}", shown.join("/")),
+        id: format!("{target}{control}{}", shown.join("/")),
         role,
         factors: named()
             .map(|(factor, level)| (factor.name.clone(), level.clone()))

@@ -4,7 +4,9 @@
 
 use super::arms::{self, Grid};
 use super::error::DefinitionError;
-use super::{Claim, Definition, Factor, Fetch, Metric, Payload, wire};
+use super::{
+    BUNDLED, Claim, Definition, Factor, Fetch, KAFKA, Load, Metric, Only, Payload, TARGET_FACTOR, WarmUp, Work, wire,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -13,6 +15,8 @@ use toml::Spanned;
 const STORED_BATCH_BYTES: std::ops::RangeInclusive<u32> = 256..=1 << 20;
 /// Fetches in a pass over the file of a cold arm, so that a pass is more than its edges.
 const COLD_RESPONSES_MIN: u64 = 16;
+/// More partitions than a client of an experiment keeps apart.
+const PARTITIONS_MAX: u32 = 10_000;
 /// Largest pre-loaded file.
 const FILE_BYTES_MAX: u64 = 1 << 36;
 
@@ -109,6 +113,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
             label,
             unit,
             better,
+            chart,
         } = metric;
         if metrics.iter().any(|other| other.name == *name.get_ref()) {
             return source.fail(
@@ -122,6 +127,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
             label: label.clone(),
             unit: unit.clone(),
             better: *better,
+            chart: *chart,
         });
     }
     let deciding_metric = source.known(
@@ -133,8 +139,8 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         &source,
         &file.claims,
         &metrics,
-        treatment_levels,
-        (&deciding_metric, &baseline, &focus),
+        &factors,
+        (&treatment, &deciding_metric, &baseline, &focus),
     )?;
 
     let mut limit = BTreeMap::new();
@@ -150,16 +156,50 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         limit.insert(bare.get_ref().clone(), source.known("level", level, treatment_levels)?);
     }
 
-    let fetch = check_fetch(&source, &file.fetch)?;
-    let payload = check_payload(&source, file.payload.get_ref(), fetch.stored_batch_bytes)?;
+    let targets = [BUNDLED.to_owned(), KAFKA.to_owned()];
+    let target = match &file.target {
+        Some(target) => source.known("target", target, &targets)?,
+        None => BUNDLED.to_owned(),
+    };
+    let mut settings_of = BTreeMap::new();
+    for (target, settings) in file.settings_of {
+        settings_of.insert(source.known("target", &target, &targets)?, texts(settings));
+    }
+    let work = match (&file.fetch, &file.load) {
+        (Some(fetch), None) => Work::Fetch(check_fetch(&source, fetch.get_ref())?),
+        (None, Some(load)) => Work::Load(check_load(&source, load, &file.factors)?),
+        (Some(_), Some(load)) => {
+            return source.fail(
+                load.span(),
+                "`fetch` and `load` are both there",
+                "keep the one that is measured",
+            );
+        }
+        (None, None) => {
+            let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches";
+            return source.fail(file.name.span(), "it does not say what the clients do", remedy);
+        }
+    };
+    let smallest_batch = match work {
+        Work::Fetch(fetch) => fetch.stored_batch_bytes,
+        Work::Load(_) => smallest_level(&factors, "batch_bytes"),
+    };
+    let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
+    let warm_up = file
+        .warm_up
+        .as_ref()
+        .map(|warm_up| check_warm_up(&source, warm_up))
+        .transpose()?;
     let grid = Grid {
         factors: &factors,
         treatment: &treatment,
         baseline: &baseline,
         limit: &limit,
-        fetch,
+        work,
+        // Arms of several definitions meet in one run.
+        prefix: if target == BUNDLED { "" } else { &target },
     };
-    check_levels_that_clients_know(&source, &file.factors, &fetch)?;
+    check_levels_that_clients_know(&source, &file.factors, &work)?;
     let quick = arms::expand(&source, &grid, "quick", &file.profile.quick)?;
     let full = arms::expand(&source, &grid, "full", &file.profile.full)?;
 
@@ -174,19 +214,27 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         margin,
         metrics,
         claims,
-        settings: file.settings.into_iter().map(|(key, value)| (key, value.0)).collect(),
+        settings: texts(file.settings),
+        settings_of,
         payload,
-        fetch,
+        work,
+        warm_up,
         quick,
         full,
         digest: format!("{:016x}", crate::payload::fnv1a(text.as_bytes())),
+        target,
         treatment,
         baseline,
         focus,
+        also_differs: file.also_differs,
         deciding_metric,
         limit,
         factors,
     })
+}
+
+fn texts(settings: BTreeMap<String, wire::Scalar>) -> BTreeMap<String, String> {
+    settings.into_iter().map(|(key, value)| (key, value.0)).collect()
 }
 
 fn check_factors(source: &Source<'_>, factors: &[wire::Factor]) -> Checked<Vec<Factor>> {
@@ -254,14 +302,23 @@ fn check_level_text(source: &Source<'_>, text: &str, span: Range<usize>) -> Chec
     )
 }
 
-/// `defaults` are the deciding metric, the baseline and the focus.
+/// The smallest level of a factor of whole numbers; 0 without such a factor.
+fn smallest_level(factors: &[Factor], name: &str) -> u32 {
+    let factor = factors.iter().find(|factor| factor.name == name);
+    let levels = factor.into_iter().flat_map(|factor| &factor.levels);
+    levels.filter_map(|level| level.parse().ok()).min().unwrap_or(0)
+}
+
+/// `defaults` are the treatment, the deciding metric, the baseline and the focus.
 fn check_claims(
     source: &Source<'_>,
     claims: &[Spanned<wire::Claim>],
     metrics: &[Metric],
-    levels: &[String],
-    (deciding_metric, baseline, focus): (&String, &String, &String),
+    factors: &[Factor],
+    (treatment, deciding_metric, baseline, focus): (&String, &String, &String, &String),
 ) -> Checked<Vec<Claim>> {
+    let of_treatment = factors.iter().find(|factor| factor.name == *treatment);
+    let levels = of_treatment.map_or(&[][..], |factor| &factor.levels);
     let mut ids = BTreeSet::new();
     let mut checked = Vec::with_capacity(claims.len());
     for spanned in claims {
@@ -310,12 +367,14 @@ fn check_claims(
         if let (Some(_), wire::ClaimKind::Faster | wire::ClaimKind::AtLeast) = (&claim.expected, claim.kind) {
             return unused(spanned.span(), "expected");
         }
+        let only = check_only(source, claim, factors, treatment)?;
         checked.push(match claim.kind {
             wire::ClaimKind::Faster => Claim::Faster {
                 id,
                 text,
                 metric,
                 level,
+                only,
             },
             wire::ClaimKind::AtLeast => {
                 let Some(ratio) = &claim.ratio else {
@@ -328,6 +387,7 @@ fn check_claims(
                     metric,
                     level,
                     ratio,
+                    only,
                 }
             }
             wire::ClaimKind::Counts => {
@@ -347,11 +407,88 @@ fn check_claims(
                     text,
                     metric,
                     expected,
+                    only,
                 }
             }
         });
     }
     Ok(checked)
+}
+
+fn check_only(source: &Source<'_>, claim: &wire::Claim, factors: &[Factor], treatment: &String) -> Checked<Only> {
+    let mut only = Only::new();
+    for (name, level) in &claim.only {
+        let others = factors.iter().filter(|factor| factor.name != *treatment);
+        let name = source.known("factor of a cell", name, others.map(|factor| &factor.name))?;
+        let factor = factors.iter().find(|factor| factor.name == name);
+        let text = Spanned::new(level.span(), level.get_ref().0.clone());
+        let level = source.known(
+            &format!("level of `{name}`"),
+            &text,
+            factor.map_or(&[][..], |f| &f.levels),
+        )?;
+        only.insert(name, level);
+    }
+    Ok(only)
+}
+
+/// What the load generator is told by factors and not by `[load]`.
+const LOAD_FACTORS: [&str; 5] = [TARGET_FACTOR, "workload", "record_bytes", "batch_bytes", "partitions"];
+
+fn check_load(source: &Source<'_>, load: &Spanned<wire::Load>, factors: &[wire::Factor]) -> Checked<Load> {
+    for name in LOAD_FACTORS {
+        if !factors.iter().any(|factor| factor.name.get_ref() == name) {
+            let remedy = format!("a load has the factors {}", LOAD_FACTORS.join(", "));
+            return source.fail(load.span(), format!("there is no factor `{name}`"), remedy);
+        }
+    }
+    for factor in factors {
+        if !LOAD_FACTORS.contains(&factor.name.get_ref().as_str()) {
+            let message = format!("a load knows no factor `{}`", factor.name.get_ref());
+            return source.fail(
+                factor.name.span(),
+                message,
+                format!("one of: {}", LOAD_FACTORS.join(", ")),
+            );
+        }
+    }
+    let load = load.get_ref();
+    let checked = Load {
+        in_flight: source.within("in_flight", &load.in_flight, 1..=super::IN_FLIGHT_MAX)?,
+        acks: load.acks,
+        pool_bytes: source.within("the pool", &load.pool_bytes, 1 << 20..=1 << 30)?,
+        window_bytes_max: source.within("window_bytes_max", &load.window_bytes_max, 1 << 20..=FILE_BYTES_MAX)?,
+        fetch_bytes: source.within("fetch_bytes", &load.fetch_bytes, 1 << 20..=FILE_BYTES_MAX)?,
+        response_bytes: source.within("response_bytes", &load.response_bytes, 4_096..=1 << 26)?,
+        max_wait_ms: source.within("max_wait_ms", &load.max_wait_ms, 1..=30_000)?,
+        receive_buffer_bytes: source.within("the receive buffer", &load.receive_buffer_bytes, 4_096..=1 << 26)?,
+    };
+    for factor in factors.iter().filter(|factor| factor.name.get_ref() == "batch_bytes") {
+        for level in factor.levels.get_ref() {
+            let bytes = level.get_ref().0.parse::<u32>().ok();
+            if !bytes.is_some_and(|bytes| STORED_BATCH_BYTES.contains(&bytes) && bytes <= checked.response_bytes) {
+                let (low, high) = (
+                    STORED_BATCH_BYTES.start(),
+                    STORED_BATCH_BYTES.end().min(&checked.response_bytes),
+                );
+                return source.fail(
+                    level.span(),
+                    "a batch can't have that size",
+                    format!("between {low} and {high} bytes"),
+                );
+            }
+        }
+    }
+    Ok(checked)
+}
+
+fn check_warm_up(source: &Source<'_>, warm_up: &wire::WarmUp) -> Checked<WarmUp> {
+    Ok(WarmUp {
+        window_ms: source.within("the warm-up window", &warm_up.window_ms, 50..=60_000)?,
+        windows: source.within("the windows that are looked at", &warm_up.windows, 3..=100)?,
+        seconds_max: source.within("seconds_max", &warm_up.seconds_max, 1..=3_600)?,
+        tolerance: source.within("the tolerance", &warm_up.tolerance, 0.001..=1.0)?,
+    })
 }
 
 fn check_fetch(source: &Source<'_>, fetch: &wire::Fetch) -> Checked<Fetch> {
@@ -375,25 +512,74 @@ fn check_fetch(source: &Source<'_>, fetch: &wire::Fetch) -> Checked<Fetch> {
     })
 }
 
-fn check_payload(source: &Source<'_>, payload: &wire::Payload, stored_batch_bytes: u32) -> Checked<Payload> {
+fn check_payload(
+    source: &Source<'_>,
+    payload: &Spanned<wire::Payload>,
+    factors: &[wire::Factor],
+    stored_batch_bytes: u32,
+) -> Checked<Payload> {
     // 61 bytes of batch header and at most 20 of a record around its value.
-    let record_bytes_max = stored_batch_bytes - 96;
+    let range = 32..=stored_batch_bytes.saturating_sub(96);
+    let factor = factors.iter().find(|factor| factor.name.get_ref() == "record_bytes");
+    let span = payload.span();
+    let payload = payload.get_ref();
+    let record_bytes = match (&payload.record_bytes, factor) {
+        (Some(bytes), None) => source.within("the record", bytes, range)?,
+        (None, Some(factor)) => {
+            let mut smallest = u32::MAX;
+            for level in factor.levels.get_ref() {
+                let bytes = level.get_ref().0.parse().unwrap_or(0);
+                smallest =
+                    smallest.min(source.within("the record", &Spanned::new(level.span(), bytes), range.clone())?);
+            }
+            smallest
+        }
+        (Some(bytes), Some(_)) => {
+            return source.fail(bytes.span(), "record_bytes is a factor already", "remove it here");
+        }
+        (None, None) => {
+            return source.fail(
+                span,
+                "the payload has no record_bytes",
+                "write, for example, record_bytes = 512",
+            );
+        }
+    };
     Ok(Payload {
         kind: payload.kind,
-        record_bytes: source.within("the record", &payload.record_bytes, 32..=record_bytes_max)?,
+        record_bytes,
         entropy: source.within("the entropy share", &payload.entropy, 0.0..=1.0)?,
     })
 }
 
-/// `receiver`, `cache` and `response_bytes` are carried out by the clients, so only what they can do may be asked for.
-fn check_levels_that_clients_know(source: &Source<'_>, factors: &[wire::Factor], fetch: &Fetch) -> Checked<()> {
+/// Some factors are carried out by the clients and the harness, so only what they can do may be asked for.
+fn check_levels_that_clients_know(source: &Source<'_>, factors: &[wire::Factor], work: &Work) -> Checked<()> {
     for factor in factors {
         let known: &[&str] = match factor.name.get_ref().as_str() {
             "receiver" => &["copy", "discard"],
             "cache" => &["hot", "cold"],
+            "workload" => &["produce", "fetch"],
+            "listener" => &["plain", "tls"],
+            TARGET_FACTOR => &[BUNDLED, KAFKA],
             "response_bytes" => {
+                if let Work::Fetch(fetch) = work {
+                    for level in factor.levels.get_ref() {
+                        check_response_bytes(source, level, fetch)?;
+                    }
+                }
+                continue;
+            }
+            "partitions" => {
                 for level in factor.levels.get_ref() {
-                    check_response_bytes(source, level, fetch)?;
+                    if !level
+                        .get_ref()
+                        .0
+                        .parse::<u32>()
+                        .is_ok_and(|n| (1..=PARTITIONS_MAX).contains(&n))
+                    {
+                        let message = format!("`{}` is not a number of partitions", level.get_ref().0);
+                        return source.fail(level.span(), message, format!("between 1 and {PARTITIONS_MAX}"));
+                    }
                 }
                 continue;
             }

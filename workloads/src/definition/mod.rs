@@ -7,6 +7,7 @@
 mod arms;
 mod check;
 mod error;
+mod retarget;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -46,12 +47,17 @@ pub struct Definition {
     pub published: Vec<String>,
     /// What lies between broker and client, for example `loopback`.
     pub transport: String,
+    /// What it is measured on: `bundled` or `kafka`. Definitions of one name and different targets are one experiment. Of no
+    /// meaning where the target itself is under test.
+    pub target: String,
     /// Name of the factor under test.
     pub treatment: String,
     /// The level of the treatment that all others are divided by.
     pub baseline: String,
     /// The level of the treatment that the claims talk of.
     pub focus: String,
+    /// What else differs between the levels of the treatment, in whole sentences.
+    pub also_differs: Vec<String>,
     /// Smallest relative effect that is called one, for example 0.05.
     pub margin: f64,
     /// Name of the metric that decides.
@@ -64,10 +70,14 @@ pub struct Definition {
     pub factors: Vec<Factor>,
     /// Broker properties held still in every arm.
     pub settings: BTreeMap<String, String>,
+    /// Target -> properties that are held still on it alone, because others have none of that name.
+    pub settings_of: BTreeMap<String, BTreeMap<String, String>>,
     /// What the records look like.
     pub payload: Payload,
-    /// How the records are stored and fetched.
-    pub fetch: Fetch,
+    /// What the clients do.
+    pub work: Work,
+    /// How a target that needs it is warmed up before the first block.
+    pub warm_up: Option<WarmUp>,
     /// Bare loop without a protocol -> level of the treatment that it is the physical limit of.
     pub limit: BTreeMap<String, String>,
     /// The short version: minutes.
@@ -89,6 +99,8 @@ pub struct Metric {
     pub unit: String,
     /// Which direction is the good one.
     pub better: Better,
+    /// Whether it has a chart of its own, beside the deciding one's.
+    pub chart: bool,
 }
 
 /// Which direction of a metric is the good one.
@@ -117,6 +129,8 @@ pub enum Claim {
         metric: String,
         /// Level of the treatment.
         level: String,
+        /// The cells that it is judged in.
+        only: Only,
     },
     /// `level` is at least `ratio` times the baseline.
     AtLeast {
@@ -130,6 +144,8 @@ pub enum Claim {
         level: String,
         /// Claimed ratio to the baseline.
         ratio: f64,
+        /// The cells that it is judged in.
+        only: Only,
     },
     /// An exact count per level.
     Counts {
@@ -141,8 +157,13 @@ pub enum Claim {
         metric: String,
         /// Level of the treatment -> claimed count.
         expected: BTreeMap<String, f64>,
+        /// The cells that it is judged in.
+        only: Only,
     },
 }
+
+/// Factor -> the level at which a claim is judged; a factor that is not named is not restricted.
+pub type Only = BTreeMap<String, String>;
 
 impl Claim {
     /// Short name, unique in the definition.
@@ -151,7 +172,25 @@ impl Claim {
             Self::Faster { id, .. } | Self::AtLeast { id, .. } | Self::Counts { id, .. } => id,
         }
     }
+
+    /// The level of the treatment that it talks of, where it is one.
+    pub fn level(&self) -> Option<&str> {
+        match self {
+            Self::Faster { level, .. } | Self::AtLeast { level, .. } => Some(level),
+            Self::Counts { .. } => None,
+        }
+    }
+
+    /// The cells that it is judged in.
+    pub fn only(&self) -> &Only {
+        match self {
+            Self::Faster { only, .. } | Self::AtLeast { only, .. } | Self::Counts { only, .. } => only,
+        }
+    }
 }
+
+/// Name of the factor whose levels are targets.
+pub const TARGET_FACTOR: &str = "target";
 
 /// Something that is varied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -183,10 +222,74 @@ pub enum PayloadKind {
 pub struct Payload {
     /// What they are made of.
     pub kind: PayloadKind,
-    /// Target size of a record's value, bytes.
+    /// Target size of a record's value, bytes; where it is a factor, the smallest level.
     pub record_bytes: u32,
     /// Share of a record that is random text and not template, 0..=1.
     pub entropy: f64,
+}
+
+/// What the clients of an experiment do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// They drain a topic that was filled before.
+    Fetch(Fetch),
+    /// They produce to, or drain, a topic made for the trial; which of it, how large and on how many partitions are factors.
+    Load(Load),
+}
+
+/// How records are produced and fetched where both are under test. Factors: `workload`, `record_bytes`, `batch_bytes`, `partitions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Requests kept on each connection.
+    pub in_flight: u32,
+    /// Which acknowledgement a producer waits for.
+    pub acks: Acks,
+    /// Batches that are built before the clock starts and sent again and again, bytes.
+    pub pool_bytes: u64,
+    /// A producing window ends when that much was sent, so that no target is charged for more dirty pages than another.
+    pub window_bytes_max: u64,
+    /// Record data of a topic that is drained, bytes over all its partitions.
+    pub fetch_bytes: u64,
+    /// `max_bytes` of each fetch.
+    pub response_bytes: u32,
+    /// How long the broker may hold a fetch back, ms.
+    pub max_wait_ms: u32,
+    /// User-space buffer of the consumer, bytes.
+    pub receive_buffer_bytes: u32,
+}
+
+/// Which acknowledgement a producer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acks {
+    /// The leader's.
+    Leader,
+    /// That of all replicas in sync.
+    All,
+}
+
+impl Acks {
+    /// As in a Produce request.
+    pub fn code(self) -> i16 {
+        match self {
+            Acks::Leader => 1,
+            Acks::All => -1,
+        }
+    }
+}
+
+/// How a target is warmed up, and when it counts as steady.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct WarmUp {
+    /// One window of traffic, ms.
+    pub window_ms: u32,
+    /// The last so many windows are looked at: the mean of their first third against that of their last.
+    pub windows: u32,
+    /// It is given up, and said so, after that long, s.
+    pub seconds_max: u32,
+    /// Largest relative difference of the two means that is steady, for example 0.1.
+    pub tolerance: f64,
 }
 
 /// How records are stored and fetched.
@@ -299,9 +402,40 @@ impl Definition {
         }
     }
 
+    /// The profile of that name, to be changed.
+    pub fn profile_mut(&mut self, name: ProfileName) -> &mut Profile {
+        match name {
+            ProfileName::Quick => &mut self.quick,
+            ProfileName::Full => &mut self.full,
+        }
+    }
+
     /// Every arm of a block of the profile, in the order of the file.
     pub fn arms(&self, name: ProfileName) -> &[Arm] {
         &self.profile(name).arms
+    }
+
+    /// The properties of a target: those of all, and its own.
+    pub fn settings_for(&self, target: &str) -> BTreeMap<String, String> {
+        let mut settings = self.settings.clone();
+        settings.extend(self.settings_of.get(target).cloned().unwrap_or_default());
+        settings
+    }
+
+    /// How a pre-loaded topic is drained, where that is the work.
+    pub fn fetch(&self) -> Option<&Fetch> {
+        match &self.work {
+            Work::Fetch(fetch) => Some(fetch),
+            Work::Load(_) => None,
+        }
+    }
+
+    /// The targets that it needs.
+    pub fn targets(&self) -> Vec<String> {
+        match self.factor(TARGET_FACTOR) {
+            Some(factor) => factor.levels.clone(),
+            None => vec![self.target.clone()],
+        }
     }
 
     /// The factor of that name.
@@ -310,7 +444,14 @@ impl Definition {
     }
 }
 
-/// All definitions in the binary, by name.
+/// Name of the bundled broker as a target.
+pub const BUNDLED: &str = "bundled";
+/// Name of Apache Kafka as a target.
+pub const KAFKA: &str = "kafka";
+/// Name of a cluster that runs already, as a target.
+pub const CLUSTER: &str = "cluster";
+
+/// All definitions in the binary, by name and target.
 ///
 /// # Errors
 /// An embedded definition that does not pass its own checks; a test keeps that from being shipped.
@@ -318,7 +459,9 @@ pub fn embedded() -> Result<Vec<Definition>, Box<DefinitionError>> {
     let mut definitions = embedded_texts()
         .map(|(path, text)| Definition::parse(path, text))
         .collect::<Result<Vec<_>, _>>()?;
-    definitions.sort_by(|a, b| a.name.cmp(&b.name));
+    // The bundled broker first: its table is the one that others are shown beside.
+    definitions
+        .sort_by(|a, b| (&a.name, a.target != BUNDLED, &a.target).cmp(&(&b.name, b.target != BUNDLED, &b.target)));
     Ok(definitions)
 }
 

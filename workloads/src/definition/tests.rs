@@ -14,7 +14,10 @@ fn every_embedded_definition_passes_and_is_named_like_its_file() {
     let names: Vec<String> = embedded()
         .unwrap()
         .into_iter()
-        .map(|definition| definition.name)
+        .map(|definition| match definition.target == BUNDLED {
+            true => definition.name,
+            false => format!("{}.{}", definition.name, definition.target),
+        })
         .collect();
     let mut files: Vec<String> = embedded_texts()
         .map(|(path, _)| path.trim_end_matches(".toml").to_owned())

@@ -19,16 +19,24 @@ pub(super) struct File {
     #[serde(default)]
     pub published: Vec<String>,
     pub transport: Spanned<String>,
+    pub target: Option<Spanned<String>>,
     pub treatment: Spanned<String>,
     pub baseline: Spanned<String>,
     pub focus: Spanned<String>,
+    #[serde(default)]
+    pub also_differs: Vec<String>,
     pub margin: Spanned<f64>,
     pub deciding_metric: Spanned<String>,
     pub factors: Vec<Factor>,
     #[serde(default)]
     pub settings: BTreeMap<String, Scalar>,
+    /// Target -> properties that it alone has.
+    #[serde(default)]
+    pub settings_of: BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>,
     pub payload: Spanned<Payload>,
-    pub fetch: Fetch,
+    pub fetch: Option<Spanned<Fetch>>,
+    pub load: Option<Spanned<Load>>,
+    pub warm_up: Option<WarmUp>,
     #[serde(default)]
     pub limit: BTreeMap<Spanned<String>, Spanned<String>>,
     pub metrics: Vec<Metric>,
@@ -53,6 +61,8 @@ pub(super) struct Metric {
     pub label: String,
     pub unit: String,
     pub better: super::Better,
+    #[serde(default)]
+    pub chart: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -74,13 +84,16 @@ pub(super) struct Claim {
     pub level: Option<Spanned<String>>,
     pub ratio: Option<Spanned<f64>>,
     pub expected: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
+    /// Factor -> level; without it the claim is judged in every cell.
+    #[serde(default)]
+    pub only: BTreeMap<Spanned<String>, Spanned<Scalar>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Payload {
     pub kind: super::PayloadKind,
-    pub record_bytes: Spanned<u32>,
+    pub record_bytes: Option<Spanned<u32>>,
     pub entropy: Spanned<f64>,
 }
 
@@ -94,6 +107,28 @@ pub(super) struct Fetch {
     pub cold_file_bytes: Spanned<u64>,
     pub max_wait_ms: Spanned<u32>,
     pub receive_buffer_bytes: Spanned<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Load {
+    pub in_flight: Spanned<u32>,
+    pub acks: super::Acks,
+    pub pool_bytes: Spanned<u64>,
+    pub window_bytes_max: Spanned<u64>,
+    pub fetch_bytes: Spanned<u64>,
+    pub response_bytes: Spanned<u32>,
+    pub max_wait_ms: Spanned<u32>,
+    pub receive_buffer_bytes: Spanned<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WarmUp {
+    pub window_ms: Spanned<u32>,
+    pub windows: Spanned<u32>,
+    pub seconds_max: Spanned<u32>,
+    pub tolerance: Spanned<f64>,
 }
 
 #[derive(Debug, Deserialize)]

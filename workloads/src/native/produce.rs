@@ -55,6 +55,10 @@ pub struct ProduceSpec {
     pub acks: i16,
     /// Different batches, which are sent again and again.
     pub pool_batches: usize,
+    /// A phase sends no more than that, bytes: what is stored has to be written back by the system some time, and no target is to be
+    /// charged for more of it than another.
+    #[serde(default)]
+    pub bytes_max: Option<u64>,
     /// SO_SNDBUF, bytes; `None` leaves it to the kernel's tuning.
     #[serde(default)]
     pub socket_send_buffer_bytes: Option<usize>,
@@ -216,11 +220,14 @@ impl ProduceClient {
         let records_before = self.ledger.total_records();
         // Refilled when half the slots are free: one send carries several requests, and the broker still has work.
         let refill_at = self.spec.in_flight - self.spec.in_flight.div_ceil(2);
-        let mut left = if phase.single_pass {
-            self.pool.facts.len()
-        } else {
-            usize::MAX
-        };
+        let batches_max = self
+            .spec
+            .bytes_max
+            .map_or(u64::MAX, |bytes| bytes / self.spec.batch_bytes as u64);
+        let mut left = usize::try_from(batches_max).unwrap_or(usize::MAX);
+        if phase.single_pass {
+            left = left.min(self.pool.facts.len());
+        }
         let mut latency_ns = latency_histogram();
         let mut responses = 0u64;
         let started = Instant::now();

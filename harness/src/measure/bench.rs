@@ -1,0 +1,85 @@
+//! The trials of one definition, whatever kind they are.
+
+use std::path::Path;
+
+use results::schema::{PlannedTrial, TraceCount};
+use workloads::definition::{BUNDLED, Definition, ProfileName, Work};
+use workloads::payload::PayloadSpec;
+
+use crate::measure::listener::Listener;
+use crate::measure::load::LoadBench;
+use crate::measure::outcome::TrialOutcome;
+use crate::measure::paths::Paths;
+use crate::measure::stage::Stage;
+use crate::process::Cpus;
+
+/// What all trials of a run share.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// How much is measured.
+    pub profile: ProfileName,
+    /// Folder on the file system under test.
+    pub scratch: &'a Path,
+    /// Where brokers and clients run.
+    pub cpus: Option<(Cpus, Cpus)>,
+    /// The records.
+    pub payload: PayloadSpec,
+    /// Of the records.
+    pub seed: u64,
+    /// Stands in front of every topic.
+    pub prefix: String,
+}
+
+/// What runs a definition's trials.
+pub enum Bench<'a> {
+    /// Fetch paths of the bundled broker.
+    Paths(Paths<'a>),
+    /// Listeners of a Kafka-compatible broker.
+    Listener(Listener<'a>),
+    /// Targets against each other.
+    Load(LoadBench<'a>),
+}
+
+impl<'a> Bench<'a> {
+    /// Makes the data that the trials need, and warms up what needs it.
+    ///
+    /// # Errors
+    /// A broker or client fails, or Ctrl-C.
+    pub fn prepare(
+        definition: &'a Definition,
+        stage: &mut Stage,
+        setup: &'a Setup<'a>,
+        doing: impl Fn(&str),
+    ) -> anyhow::Result<Self> {
+        Ok(match definition.work {
+            Work::Load(load) => Bench::Load(LoadBench::prepare(definition, load, stage, setup, doing)?),
+            Work::Fetch(fetch) if definition.target == BUNDLED => {
+                Bench::Paths(Paths::prepare(definition, fetch, setup, doing)?)
+            }
+            Work::Fetch(fetch) => Bench::Listener(Listener::prepare(definition, fetch, stage, setup, doing)?),
+        })
+    }
+
+    /// Runs one trial; `check` asks for the full check of what it delivers, after the window.
+    ///
+    /// # Errors
+    /// The trial failed, or Ctrl-C.
+    pub fn run(&mut self, trial: &PlannedTrial, check: bool, stage: &Stage) -> anyhow::Result<TrialOutcome> {
+        match self {
+            Bench::Paths(paths) => paths.run(trial, check),
+            Bench::Listener(listener) => listener.run(trial, check, stage),
+            Bench::Load(load) => load.run(trial, check, stage),
+        }
+    }
+
+    /// Untimed system-call traces, where the kind of trial has a use for them.
+    ///
+    /// # Errors
+    /// A client fails, or Ctrl-C. That nothing can be traced here is a note on the stage.
+    pub fn traces(&mut self, stage: &mut Stage, doing: impl Fn(&str)) -> anyhow::Result<Vec<TraceCount>> {
+        match self {
+            Bench::Listener(listener) => listener.traces(stage, doing),
+            Bench::Paths(_) | Bench::Load(_) => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What trials that drain a pre-loaded topic have in common, whatever serves them.
+
+use anyhow::{Context, bail};
+use results::schema::{LedgerEntry, PlannedTrial};
+use workloads::definition::{Fetch, Profile};
+use workloads::native::fetch::FetchSpec;
+use workloads::native::verify::Check;
+use workloads::native::{Phase, Receiver};
+
+/// A pass over a cold file may take longer than a window; longer than this it does not.
+const COLD_PASS_MS_MAX: u32 = 60_000;
+
+/// The levels of a trial, taken apart.
+pub struct Levels<'a> {
+    /// Of the factor under test.
+    pub treatment: &'a str,
+    /// `max_bytes` of each fetch.
+    pub response_bytes: u32,
+    /// What the client does with the records.
+    pub receiver: Receiver,
+    /// Whether the file is dropped from the page cache first.
+    pub cold: bool,
+}
+
+impl<'a> Levels<'a> {
+    /// # Errors
+    /// A level is missing or can't be read: the definition was not checked.
+    pub fn of(trial: &'a PlannedTrial, treatment: &str) -> anyhow::Result<Self> {
+        Ok(Levels {
+            treatment: level(trial, treatment)?,
+            response_bytes: level(trial, "response_bytes")?.parse().context("response_bytes")?,
+            receiver: match level(trial, "receiver")? {
+                "copy" => Receiver::Copy,
+                "discard" => Receiver::Discard,
+                other => bail!("unknown receiver {other}"),
+            },
+            cold: level(trial, "cache")? == "cold",
+        })
+    }
+
+    /// Traffic after `go`.
+    pub fn window(&self, window_ms: u32) -> Phase {
+        // A second pass would find the page cache filled, and a pass may take longer than the window.
+        match self.cold {
+            true => Phase {
+                duration_ms: COLD_PASS_MS_MAX,
+                single_pass: true,
+            },
+            false => Phase {
+                duration_ms: window_ms,
+                single_pass: false,
+            },
+        }
+    }
+
+    /// Traffic before it: none where it would fill the page cache.
+    pub fn warmup_ms(&self, warmup_ms: u32) -> u32 {
+        if self.cold { 0 } else { warmup_ms }
+    }
+}
+
+/// Whether an arm of the profile is `hot` or `cold`.
+pub fn needs(profile: &Profile, cache: &str) -> bool {
+    profile
+        .arms
+        .iter()
+        .any(|arm| arm.factors.get("cache").is_some_and(|level| level == cache))
+}
+
+/// The level of a factor.
+///
+/// # Errors
+/// The trial has none.
+pub fn level<'a>(trial: &'a PlannedTrial, factor: &str) -> anyhow::Result<&'a str> {
+    let level = trial.factors.get(factor).map(String::as_str);
+    level.with_context(|| format!("trial {} has no level of {factor}", trial.trial))
+}
+
+/// What the client is told.
+pub fn spec(fetch: &Fetch, levels: &Levels, socket_receive_buffer_bytes: Option<usize>) -> FetchSpec {
+    FetchSpec {
+        response_bytes: levels.response_bytes,
+        in_flight: fetch.in_flight_of(u64::from(levels.response_bytes)) as usize,
+        max_wait_ms: fetch.max_wait_ms,
+        receiver: levels.receiver,
+        receive_buffer_bytes: fetch.receive_buffer_bytes as usize,
+        socket_receive_buffer_bytes,
+    }
+}
+
+/// Checks as rows of the ledger.
+pub fn ledger(trial: &PlannedTrial, checks: Vec<Check>) -> Vec<LedgerEntry> {
+    let entry = |check: Check| LedgerEntry {
+        experiment: trial.experiment.clone(),
+        trial: trial.trial,
+        arm: trial.arm.clone(),
+        check: check.name,
+        expected: check.expected,
+        observed: check.observed,
+        ok: check.ok,
+    };
+    checks.into_iter().map(entry).collect()
+}

@@ -1,0 +1,143 @@
+//! Which targets a run was asked for, and which of them can be had.
+
+use std::path::Path;
+
+use anyhow::bail;
+use workloads::definition::{BUNDLED, CLUSTER, KAFKA};
+
+use super::connected::Cluster;
+use super::{TargetName, jars, kafka};
+use crate::experiment::{Experiment, Settings};
+
+/// The setting of the bundled broker that Kafka has not, and the harness provides.
+pub const CONGESTION_CONTROL: &str = "socket.congestion.control";
+
+/// What `--target` said; empty leaves it to each experiment.
+#[derive(Debug)]
+pub struct Targets {
+    bundled: bool,
+    kafka: bool,
+    cluster: Option<Cluster>,
+}
+
+/// The targets that an experiment can be measured on.
+#[derive(Debug)]
+pub struct Available {
+    bundled: bool,
+    kafka: bool,
+    cluster: Option<Cluster>,
+    /// Whole sentences: which target is left out, why, and how to get it.
+    pub skipped: Vec<String>,
+}
+
+impl Targets {
+    /// # Errors
+    /// A target that can't be driven, two clusters, or client properties without a cluster or with a mistake.
+    pub fn asked(names: &[TargetName], client_properties: Option<&Path>) -> anyhow::Result<Self> {
+        let mut targets = Targets {
+            bundled: false,
+            kafka: false,
+            cluster: None,
+        };
+        for name in names {
+            match name {
+                TargetName::Bundled => targets.bundled = true,
+                TargetName::Kafka => targets.kafka = true,
+                TargetName::RocketMq => {
+                    bail!("rocketmq can be fetched, started and stopped (`assay target`), but not driven yet")
+                }
+                TargetName::Cluster(address) => {
+                    if targets.cluster.is_some() {
+                        bail!(
+                            "one kafka:// target can be measured at a time: give all its brokers in one, kafka://h1:p,h2:p"
+                        );
+                    }
+                    targets.cluster = Some(Cluster::connect(address, client_properties)?);
+                }
+            }
+        }
+        if client_properties.is_some() && targets.cluster.is_none() {
+            bail!("--client-properties is for a kafka:// target, and there is none");
+        }
+        Ok(targets)
+    }
+
+    /// Looks for what the experiment needs. Kafka is fetched when somebody named it or the experiment (`is_named`).
+    ///
+    /// # Errors
+    /// A cluster that does not answer.
+    pub fn for_experiment(
+        &self,
+        experiment: &Experiment,
+        is_named: bool,
+        settings: &Settings,
+    ) -> anyhow::Result<Available> {
+        let names_none = !self.bundled && !self.kafka && self.cluster.is_none();
+        let defaults = experiment.default_targets();
+        let wants = |name: &str, asked: bool| asked || (names_none && defaults.iter().any(|target| target == name));
+        let mut available = Available {
+            bundled: wants(BUNDLED, self.bundled),
+            kafka: false,
+            cluster: self.cluster.clone(),
+            skipped: Vec::new(),
+        };
+        if wants(KAFKA, self.kafka) && experiment.targets().iter().any(|target| target == KAFKA) {
+            let version = settings.kafka_version.as_deref();
+            let found = match is_named {
+                true => kafka::ensure(version).map(|_| true),
+                false => jars::look(jars::Product::Kafka, version).map(|found| found.is_some()),
+            };
+            match found {
+                Ok(true) => available.kafka = true,
+                Ok(false) => available.skip("Apache Kafka is not fetched: assay target fetch kafka"),
+                Err(why) => available.skip(&why.to_string()),
+            }
+        }
+        Ok(available)
+    }
+}
+
+impl Available {
+    fn skip(&mut self, why: &str) {
+        errln!("kafka is left out: {why}");
+        self.skipped.push(format!("kafka: {why}"));
+    }
+
+    /// Their names in plans.
+    pub fn names(&self) -> Vec<String> {
+        let cluster = self.cluster.is_some();
+        let all = [(BUNDLED, self.bundled), (KAFKA, self.kafka), (CLUSTER, cluster)];
+        all.iter()
+            .filter(|(_, is_there)| *is_there)
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
+    }
+
+    /// Whether Apache Kafka can be started.
+    pub fn has_kafka(&self) -> bool {
+        self.kafka
+    }
+
+    /// Whether clients talk TLS to the cluster.
+    pub fn cluster_is_tls(&self) -> bool {
+        self.cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.security.tls.is_some())
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// Why the experiment has nothing to measure.
+    pub fn why_nothing(&self, experiment: &Experiment) -> String {
+        match self.skipped.first() {
+            Some(_) => "left out, it needs Apache Kafka".to_owned(),
+            None => format!(
+                "is made for {}, and that was not asked for",
+                experiment.targets().join(", ")
+            ),
+        }
+    }
+}
