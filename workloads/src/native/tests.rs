@@ -810,6 +810,7 @@ pub(super) fn produce_spec(partitions: u32) -> ProduceSpec {
         in_flight: 5,
         acks: -1,
         pool_batches: 16,
+        bytes_max: None,
         socket_send_buffer_bytes: None,
         // Others idle on a loopback with small buffers.
         socket_congestion_control: Some("reno".to_owned()),
@@ -824,6 +825,27 @@ fn empty_topic(faults: &[Fault], partitions: u32) -> Peer {
         .create_topic(&NewTopic::new("orders", partitions))
         .unwrap();
     peer
+}
+
+#[test]
+fn a_phase_sends_no_more_than_it_may() {
+    let peer = empty_topic(&[Fault::None], 3);
+    let spec = ProduceSpec {
+        bytes_max: Some(7 * 2_000 + 1_999),
+        ..produce_spec(3)
+    };
+    let mut client = ProduceClient::connect(&peer.brokers(), &PLAIN, spec).unwrap();
+    let phase = Phase {
+        duration_ms: 60_000,
+        single_pass: false,
+    };
+    for _ in 0..2 {
+        let sent = client.run(phase).unwrap();
+        assert_eq!(
+            (sent.responses, sent.delivered_bytes, sent.data_ended),
+            (7, 14_000, true)
+        );
+    }
 }
 
 #[test]
