@@ -11,3 +11,5 @@ mod run;
 mod strace;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod target;
