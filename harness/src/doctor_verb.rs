@@ -100,6 +100,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         on(on_path("python3"), "install python3 with venv"),
         false,
     );
+    line(
+        "system calls of running brokers traced",
+        on(
+            on_path("strace") && may_attach(),
+            "install strace, and run as root or set sysctl kernel.yama.ptrace_scope=0",
+        ),
+        false,
+    );
     let java = java::find();
     match &java {
         Ok(java) => line(
@@ -126,6 +134,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Whether a process may be traced by another one that is not its parent.
+fn may_attach() -> bool {
+    // Without this file the kernel has no such limit.
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    match scope.trim() {
+        "" | "0" => true,
+        "1" | "2" => nix::unistd::geteuid().is_root(),
+        _ => false,
+    }
 }
 
 fn missing_as(missing: &Unavailable) -> State {
