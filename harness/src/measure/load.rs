@@ -208,6 +208,7 @@ impl<'a> LoadBench<'a> {
             pool_batches: (self.load.pool_bytes / u64::from(levels.batch_bytes)).max(1) as usize,
             bytes_max: Some(self.load.window_bytes_max),
             socket_send_buffer_bytes: None,
+            socket_congestion_control: self.definition.settings.get("socket.congestion.control").cloned(),
         }
     }
 
