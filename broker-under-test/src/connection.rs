@@ -1,5 +1,8 @@
 //! One connection: one thread, one blocking socket, requests answered in order.
 //!
+//! Requests that arrived together are answered together: a client that pipelines gets one send for what one receive brought. A
+//! fetch is answered by itself, as it may wait and its records come from a file.
+//!
 //! A thread and not a task: a cache miss in sendfile or in a mapping blocks whoever runs it, and a fixed sequence of
 //! blocking calls can be counted exactly. What waits for other things than the socket (the listener, signals, the
 //! control socket) runs on tokio.
@@ -10,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_wire::{Cursor, FrameBuffer, RequestHeader, WireError};
+use kafka_wire::{ApiKey, Cursor, FrameBuffer, RequestHeader, WireError};
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::broker::Broker;
@@ -18,6 +21,8 @@ use crate::counters::Counter;
 use crate::fetch_path::Sender;
 use crate::handlers::{self, Outcome};
 
+/// Answers beyond this are sent before the next request is looked at.
+const ANSWERS_BYTES: usize = 64 * 1024;
 /// How often a thread that waits for bytes looks at the clock.
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -66,10 +71,12 @@ fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
     let mut sender = Sender::new(socket, config, broker.counters.clone());
     let mut buffer = FrameBuffer::new(config.size("socket.request.max.bytes"));
     let mut last_request = Instant::now();
+    let mut answers = Vec::new();
     loop {
-        while let Some(frame) = buffer.frame()? {
-            answer(broker, frame, &mut sender)?;
-            buffer.consume_frame();
+        let served = answer_all(broker, &mut buffer, &mut sender, &mut answers);
+        // Those in front of a request that ends the connection are owed all the same.
+        send_answers(&mut sender, &mut answers)?;
+        if served? {
             last_request = Instant::now();
         }
         broker.counters.add(Counter::CallRecv, 1);
@@ -111,18 +118,51 @@ fn configure(socket: &TcpStream, broker: &Broker, request_timeout: Duration, idl
     Ok(())
 }
 
-fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender) -> Result<(), Drop> {
+/// Serves every whole frame in the buffer; answers that were not sent yet are in `answers`. Whether there was a frame.
+fn answer_all(
+    broker: &Arc<Broker>,
+    buffer: &mut FrameBuffer,
+    sender: &mut Sender,
+    answers: &mut Vec<u8>,
+) -> Result<bool, Drop> {
+    let mut served = false;
+    while let Some(frame) = buffer.frame()? {
+        answer(broker, frame, sender, answers)?;
+        buffer.consume_frame();
+        served = true;
+    }
+    Ok(served)
+}
+
+fn send_answers(sender: &mut Sender, answers: &mut Vec<u8>) -> io::Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let sent = sender.bytes(answers);
+    answers.clear();
+    answers.shrink_to(ANSWERS_BYTES);
+    sent
+}
+
+fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, answers: &mut Vec<u8>) -> Result<(), Drop> {
     let mut cursor = Cursor::new(frame);
     let header = RequestHeader::parse(&mut cursor)?;
     broker.counters.add(Counter::Requests, 1);
-    match handlers::handle(broker, &header, cursor, frame)? {
-        Outcome::Reply(bytes) => sender.bytes(&bytes)?,
+    if header.api_key == ApiKey::Fetch.code() {
+        send_answers(sender, answers)?;
+    }
+    match handlers::handle(broker, &header, cursor, frame, answers)? {
+        Outcome::Replied => {}
+        Outcome::Reply(bytes) => answers.extend_from_slice(&bytes),
         Outcome::Records(pieces) => {
             broker.counters.add(Counter::FetchResponses, 1);
             sender.response(&pieces)?;
         }
         Outcome::Silent => {}
         Outcome::Close(reason) => return Err(Drop::Refused(reason)),
+    }
+    if answers.len() >= ANSWERS_BYTES {
+        send_answers(sender, answers)?;
     }
     Ok(())
 }

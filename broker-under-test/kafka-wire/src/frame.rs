@@ -5,6 +5,8 @@ use crate::{ApiKey, api};
 
 /// Bytes that a fresh buffer has; small requests never grow it.
 const INITIAL_BYTES: usize = 64 * 1024;
+/// A buffer that reads fill completely grows up to this, so that a client that pipelines is served with fewer reads.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// A buffer that grew beyond this for one frame shrinks back after it.
 const KEEP_BYTES: usize = 4 * 1024 * 1024;
 
@@ -27,6 +29,8 @@ pub struct FrameBuffer {
     start: usize,
     end: usize,
     frame_bytes_max: usize,
+    /// The last read filled all the room there was.
+    filled: bool,
 }
 
 impl FrameBuffer {
@@ -37,6 +41,7 @@ impl FrameBuffer {
             start: 0,
             end: 0,
             frame_bytes_max,
+            filled: false,
         }
     }
 
@@ -93,6 +98,9 @@ impl FrameBuffer {
             self.end -= self.start;
             self.start = 0;
         }
+        if self.filled && self.bytes.len() < READ_BYTES_MAX {
+            self.bytes.resize((self.bytes.len() * 2).min(READ_BYTES_MAX), 0);
+        }
         if self.end == self.bytes.len() {
             // Full of one unfinished frame: double, but not beyond what the frame needs.
             let doubled = self.bytes.len() * 2;
@@ -110,6 +118,7 @@ impl FrameBuffer {
     /// Says that `n` bytes were read into [`Self::space`].
     pub fn advance(&mut self, n: usize) {
         self.end = (self.end + n).min(self.bytes.len());
+        self.filled = self.end == self.bytes.len();
     }
 
     /// Memory held, for tests of the bound.
@@ -207,6 +216,36 @@ mod tests {
             buffer.advance(4);
             assert!(buffer.frame().is_err());
         }
+    }
+
+    #[test]
+    fn reads_that_fill_the_buffer_make_it_larger_up_to_a_bound() {
+        let mut frame = 1000u32.to_be_bytes().to_vec();
+        frame.resize(1004, 7);
+        let mut buffer = FrameBuffer::new(1 << 20);
+        for _ in 0..1000 {
+            // Whole frames, as many as there is room for, as a client that never stops would send them.
+            let space = buffer.space();
+            let n = space.len();
+            for (at, byte) in space.iter_mut().enumerate() {
+                *byte = frame[at % 1004];
+            }
+            buffer.advance(n);
+            while buffer.frame().unwrap().is_some() {
+                buffer.consume_frame();
+            }
+            // The rest of the last frame is not looked at here.
+            buffer = FrameBuffer { start: 0, end: 0, ..buffer };
+        }
+        assert_eq!(buffer.capacity(), READ_BYTES_MAX);
+        let mut calm = FrameBuffer::new(1 << 20);
+        for _ in 0..1000 {
+            calm.space()[..1004].copy_from_slice(&frame);
+            calm.advance(1004);
+            assert!(calm.frame().unwrap().is_some());
+            calm.consume_frame();
+        }
+        assert_eq!(calm.capacity(), INITIAL_BYTES);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::fetch_path::Piece;
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Outcome {
+    /// A whole frame was appended to the answers.
+    Replied,
     /// A whole frame.
     Reply(Vec<u8>),
     /// A whole frame, some of it in log files.
@@ -41,7 +43,7 @@ pub(crate) struct Call<'a> {
     correlation_id: i32,
 }
 
-/// Answers one request; `cursor` is behind the header of `frame`.
+/// Answers one request; `cursor` is behind the header of `frame`. Frames are appended to `answers` where that saves a copy.
 ///
 /// # Errors
 /// A body that can't be read: the connection must be closed, as the client and we disagree about the protocol.
@@ -50,6 +52,7 @@ pub fn handle(
     header: &RequestHeader,
     mut cursor: Cursor,
     frame: &[u8],
+    answers: &mut Vec<u8>,
 ) -> Result<Outcome, WireError> {
     let RequestHeader {
         api_version: version,
@@ -76,7 +79,7 @@ pub fn handle(
         correlation_id,
     };
     match key {
-        ApiKey::Produce => return produce::produce(&call, &mut cursor),
+        ApiKey::Produce => return produce::produce(&call, &mut cursor, answers),
         ApiKey::Fetch => return fetch::fetch(&call, &mut cursor),
         _ => {}
     }
@@ -112,10 +115,14 @@ impl Call<'_> {
     /// The frame's length placeholder and the response header.
     fn start(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
+        self.start_in(&mut out);
+        out
+    }
+
+    fn start_in(&self, out: &mut Vec<u8>) {
         out.put_i32(0);
         out.put_i32(self.correlation_id);
         out.put_no_tags(self.key.response_header_is_flexible(self.version));
-        out
     }
 
     fn reply<A: Encodable>(&self, answer: &A) -> Outcome {

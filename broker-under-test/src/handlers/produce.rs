@@ -12,7 +12,7 @@ use crate::planted::PlantedBug;
 /// Batches between two that [`PlantedBug::AckBeforeWrite`] forgets.
 const FORGET_EVERY: u64 = 64;
 
-pub(super) fn produce(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireError> {
+pub(super) fn produce(call: &Call, cursor: &mut Cursor, answers: &mut Vec<u8>) -> Result<Outcome, WireError> {
     let request = ProduceRequest::decode(cursor, call.version)?;
     let refuse_all = if !matches!(request.acks, -1..=1) {
         Some((
@@ -41,10 +41,11 @@ pub(super) fn produce(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireE
             ))
         }));
     }
-    let mut out = call.start();
-    encode_response(&mut out, call.version, &results);
-    finish_frame(&mut out, 0);
-    Ok(Outcome::Reply(out))
+    let start = answers.len();
+    call.start_in(answers);
+    encode_response(answers, call.version, &results);
+    finish_frame(answers, start);
+    Ok(Outcome::Replied)
 }
 
 /// Why a partition took nothing.

@@ -1,5 +1,6 @@
 //! What Produce accepts and refuses, and what is stored.
 
+use broker_under_test::counters::Counter;
 use kafka_protocol::messages::{ProduceResponse, TransactionalId};
 use kafka_wire::{ApiKey, BatchHeader, ErrorCode};
 
@@ -211,4 +212,50 @@ fn one_request_with_many_partitions_gets_an_answer_for_each() {
         .map(|p| (p.index, p.error_code, p.base_offset))
         .collect();
     assert_eq!(found, [(0, 0, 0), (0, 87, -1), (1, 0, 0), (9, 3, -1)]);
+}
+
+/// Frames of Produce, one batch of one record each, ids from 1.
+fn pipelined(count: i32) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for id in 1..=count {
+        kafka_wire::produce::encode_request(&mut stream, id, TOPIC, 0, -1, &batch(&[b"one"]));
+    }
+    stream
+}
+
+/// Correlation id, error and base offset of the next answer.
+fn next_answer(client: &mut crate::support::Client) -> Option<(i32, i16, i64)> {
+    let frame = client.receive()?;
+    let (id, results) = kafka_wire::produce::decode_response(&frame, kafka_wire::produce::CLIENT_VERSION).unwrap();
+    Some((id, results[0].error, results[0].base_offset))
+}
+
+#[test]
+fn what_arrived_together_is_answered_together() {
+    let broker = broker();
+    let mut client = broker.client();
+    client.append(TOPIC, 0, &batch(&[b"the connection is up"]));
+    let before = [Counter::CallSend, Counter::CallPwritev].map(|counter| broker.counter(counter));
+    // Far less than a segment of the loopback, so that one receive takes it.
+    client.send(&pipelined(20));
+    for id in 1..=20 {
+        assert_eq!(next_answer(&mut client), Some((id, 0, i64::from(id))));
+    }
+    let after = [Counter::CallSend, Counter::CallPwritev].map(|counter| broker.counter(counter));
+    assert_eq!(after[0] - before[0], 1, "one send for all");
+    assert_eq!(after[1] - before[1], 20, "one write for each batch");
+}
+
+#[test]
+fn answers_in_front_of_nonsense_still_come() {
+    let broker = broker();
+    let mut client = broker.client();
+    let mut stream = pipelined(3);
+    // A length that no request has.
+    stream.extend((-1i32).to_be_bytes());
+    client.send(&stream);
+    for id in 1..=3 {
+        assert_eq!(next_answer(&mut client), Some((id, 0, i64::from(id) - 1)));
+    }
+    assert_eq!(next_answer(&mut client), None);
 }
