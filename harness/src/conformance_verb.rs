@@ -16,8 +16,9 @@ use workloads::conformance::{self, Bench, Case};
 
 use crate::interrupt;
 use crate::output::{self, wrapped};
+use crate::target::TargetName;
 use differences::Differences;
-use targets::{Running, TargetChoice};
+use targets::Running;
 
 /// Exit code for a difference that is not listed, or a listed one that is none.
 const EXIT_DIFFERS: u8 = 1;
@@ -27,7 +28,7 @@ const EXIT_DIFFERS: u8 = 1;
 pub struct Args {
     /// bundled, kafka (started for this), or kafka://HOST:PORT (runs already); give it twice
     #[arg(long = "target", value_name = "TARGET", required = true, num_args = 1)]
-    targets: Vec<TargetChoice>,
+    targets: Vec<TargetName>,
     /// TOML file of the differences that are known, each with its reason
     #[arg(long, value_name = "FILE")]
     differences: Option<PathBuf>,
@@ -68,8 +69,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let [first, second] = &args.targets[..] else {
         bail!("two targets are compared: give --target twice, such as --target bundled --target kafka");
     };
-    if first.name() == second.name() {
-        bail!("both targets are called {}: give two different ones", first.name());
+    let names = [first, second].map(targets::name);
+    if names[0] == names[1] {
+        bail!("both targets are called {}: give two different ones", names[0]);
     }
     let known = args.differences.as_deref().map(Differences::read).transpose()?;
     let known = known.unwrap_or_default();
@@ -82,14 +84,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut versions = Vec::new();
     let mut answers = Vec::new();
     for choice in [first, second] {
-        let target = choice.start(&scratch)?;
+        let target = targets::start(choice, &scratch)?;
         errln!("{}: asking {} cases", target.described(), cases.len());
         versions.push(target.described());
         answers.push(ask(&target, &cases)?);
         target.stop()?;
     }
     let rows = rows(&cases, answers)?;
-    let names = [first.name(), second.name()];
     let unlisted = print(&rows, &names, &known);
     let stale = stale(&rows, &known, args.only.is_none());
     for line in &stale {

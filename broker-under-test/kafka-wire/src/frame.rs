@@ -235,7 +235,11 @@ mod tests {
                 buffer.consume_frame();
             }
             // The rest of the last frame is not looked at here.
-            buffer = FrameBuffer { start: 0, end: 0, ..buffer };
+            buffer = FrameBuffer {
+                start: 0,
+                end: 0,
+                ..buffer
+            };
         }
         assert_eq!(buffer.capacity(), READ_BYTES_MAX);
         let mut calm = FrameBuffer::new(1 << 20);

@@ -1,94 +1,72 @@
 //! The brokers that are asked: started for this, or running already.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-use crate::target::bundled::{self, BrokerSpec, BundledBroker};
-use crate::target::kafka::{self, Kafka, KafkaSpec};
+use crate::target::TargetName;
+use crate::target::bundled::{BrokerSpec, BundledBroker};
+use crate::target::kafka::{Kafka, KafkaSpec};
 
 /// Heap of a Kafka that answers single requests.
 const HEAP_MB: u32 = 512;
+/// One that runs already.
 const CLUSTER: &str = "cluster";
 
-/// What `--target` says.
-#[derive(Debug, Clone)]
-pub(super) enum TargetChoice {
-    Bundled,
-    Kafka,
-    /// It runs already.
-    Cluster(SocketAddr),
+/// What tables call it.
+pub(super) fn name(target: &TargetName) -> String {
+    match target {
+        TargetName::Cluster(_) => CLUSTER.to_owned(),
+        started => started.to_string(),
+    }
 }
 
-impl FromStr for TargetChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            bundled::NAME => Ok(TargetChoice::Bundled),
-            kafka::NAME => Ok(TargetChoice::Kafka),
-            _ => {
-                let Some(address) = text.strip_prefix("kafka://") else {
-                    return Err("expected bundled, kafka or kafka://HOST:PORT".to_owned());
-                };
-                let found = address
-                    .to_socket_addrs()
-                    .map_err(|error| format!("{address}: {error}"))?;
-                // Brokers on this machine advertise 127.0.0.1, and localhost is ::1 first.
-                let mut all: Vec<SocketAddr> = found.collect();
-                all.sort_by_key(SocketAddr::is_ipv6);
-                let first = all.first().copied();
+/// Starts a target with its defaults, unless it runs already.
+///
+/// # Errors
+/// It can't be started or found; RocketMQ does not speak the protocol.
+pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Running> {
+    match target {
+        TargetName::Bundled => {
+            let spec = BrokerSpec {
+                data_dir: scratch.path.join("bundled"),
+                port: 0,
+                settings: BTreeMap::new(),
+                cpus: None,
+                log: scratch.path.join("bundled.log"),
+                planted: None,
+            };
+            BundledBroker::start(&spec).map(Running::Bundled)
+        }
+        TargetName::Kafka => {
+            let spec = KafkaSpec {
+                dir: scratch.path.join("kafka"),
+                nodes: 1,
+                version: None,
+                heap_mb: HEAP_MB,
+                tls: false,
+                cpus: None,
+                settings: BTreeMap::new(),
+                congestion_control: None,
+            };
+            Kafka::start(&spec).map(Running::Kafka)
+        }
+        TargetName::RocketMq => bail!("rocketmq can't be asked: the script is of Kafka's protocol"),
+        TargetName::Cluster(address) => match address.0.endpoints() {
+            [one] => {
+                let addresses = one.resolve()?;
+                let first = addresses.first().copied();
                 first
-                    .map(TargetChoice::Cluster)
-                    .ok_or_else(|| format!("{address}: no address has that name"))
+                    .map(Running::Cluster)
+                    .with_context(|| format!("{target}: no address has that name"))
             }
-        }
-    }
-}
-
-impl TargetChoice {
-    /// What tables call it.
-    pub(super) fn name(&self) -> String {
-        match self {
-            TargetChoice::Bundled => bundled::NAME,
-            TargetChoice::Kafka => kafka::NAME,
-            TargetChoice::Cluster(_) => CLUSTER,
-        }
-        .to_owned()
-    }
-
-    /// Starts it, with its defaults, unless it runs already.
-    pub(super) fn start(&self, scratch: &Scratch) -> anyhow::Result<Running> {
-        match self {
-            TargetChoice::Bundled => {
-                let spec = BrokerSpec {
-                    data_dir: scratch.path.join("bundled"),
-                    port: 0,
-                    settings: BTreeMap::new(),
-                    cpus: None,
-                    log: scratch.path.join("bundled.log"),
-                    planted: None,
-                };
-                BundledBroker::start(&spec).map(Running::Bundled)
-            }
-            TargetChoice::Kafka => {
-                let spec = KafkaSpec {
-                    dir: scratch.path.join("kafka"),
-                    nodes: 1,
-                    version: None,
-                    heap_mb: HEAP_MB,
-                    tls: false,
-                    cpus: None,
-                    settings: BTreeMap::new(),
-                    congestion_control: None,
-                };
-                Kafka::start(&spec).map(Running::Kafka)
-            }
-            TargetChoice::Cluster(address) => Ok(Running::Cluster(*address)),
-        }
+            several => bail!(
+                "{target} names {} brokers: give one, which leads every partition that the script makes",
+                several.len()
+            ),
+        },
     }
 }
 
