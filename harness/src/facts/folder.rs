@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::java::Said;
 use super::settings::BrokerSettings;
@@ -22,7 +22,7 @@ const INDEX_ENTRY_BYTES: usize = 8;
 pub(super) struct Partition {
     /// Its name.
     folder: String,
-    /// Name of each file -> what it is needed for; the bytes of segments and indexes.
+    /// The names of its files.
     files: BTreeSet<String>,
     segments: Vec<Segment>,
 }
@@ -41,9 +41,12 @@ struct Segment {
 }
 
 impl Partition {
-    /// Reads the folder of partition 0 of the topic.
-    pub fn read(data: &Path, topic: &str) -> Result<Self, String> {
+    /// Reads the folder of partition 0 of the topic, on the node that has it.
+    pub fn read(data: &[PathBuf], topic: &str) -> Result<Self, String> {
         let folder = format!("{topic}-0");
+        let Some(data) = data.iter().find(|data| data.join(&folder).is_dir()) else {
+            return Err(format!("no broker has a folder {folder}"));
+        };
         let failed = |error: std::io::Error| format!("the folder {folder} can't be read: {error}");
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(data.join(&folder)).map_err(failed)? {
@@ -208,16 +211,23 @@ fn index_entries(bytes: &[u8]) -> usize {
 }
 
 /// Does ZooKeeper keep the metadata?
-pub(super) fn quorum(data: &Path, settings: Result<&BrokerSettings, &String>, classpath: &OsStr) -> Answer {
+pub(super) fn quorum(data: &[PathBuf], settings: Result<&BrokerSettings, &String>, classpath: &OsStr) -> Answer {
     let settings = settings.map_err(Clone::clone)?;
-    let metadata = data.join("__cluster_metadata-0");
-    let log = std::fs::read_dir(&metadata).into_iter().flatten().flatten();
-    let bytes: u64 = log
-        .filter(|file| file.path().extension().is_some_and(|kind| kind == "log"))
-        .filter_map(|file| file.metadata().ok())
+    let bytes = data.iter().map(|data| log_bytes(&data.join("__cluster_metadata-0")));
+    Ok(quorum_seen(
+        settings,
+        bytes.max().unwrap_or(0),
+        zookeeper_jars(classpath),
+    ))
+}
+
+/// Bytes of the segments of a partition; 0 without such a folder.
+fn log_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let logs = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log"));
+    logs.filter_map(|file| file.metadata().ok())
         .map(|file| file.len())
-        .sum();
-    Ok(quorum_seen(settings, bytes, zookeeper_jars(classpath)))
+        .sum()
 }
 
 /// How many jars of ZooKeeper Kafka runs with.
@@ -254,23 +264,18 @@ fn quorum_seen(settings: &BrokerSettings, metadata_bytes: u64, zookeeper_jars: u
 }
 
 /// Do committed offsets go to ZooKeeper, and not to a topic?
-pub(super) fn committed(data: &Path, said: &Said) -> Answer {
+pub(super) fn committed(data: &[PathBuf], said: &Said) -> Answer {
     said.committed()?;
     let failed = |error: std::io::Error| format!("the broker's folder can't be read: {error}");
     let mut written = BTreeMap::new();
-    for entry in std::fs::read_dir(data).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("__consumer_offsets-") {
-            continue;
+    for data in data {
+        for entry in std::fs::read_dir(data).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("__consumer_offsets-") {
+                written.insert(name, log_bytes(&entry.path()));
+            }
         }
-        let files = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        let logs = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log"));
-        let bytes: u64 = logs
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| file.len())
-            .sum();
-        written.insert(name, bytes);
     }
     Ok(committed_seen(&written))
 }

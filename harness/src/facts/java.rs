@@ -24,6 +24,8 @@ const ALL_MAX: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(100);
 /// Longest line that is read, bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
+/// How a line of the program begins.
+const BEGIN: &[u8] = b"{\"look_up\":";
 /// Environment that would change the client's JVM.
 const UNWANTED: [&str; 3] = ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"];
 
@@ -138,6 +140,10 @@ fn has_compiler(modules: &str) -> bool {
 
 impl Said {
     fn hear(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        // The logging of the client may share the stream.
+        if !line.starts_with(BEGIN) {
+            return Ok(());
+        }
         let line: Line = serde_json::from_slice(line)
             .with_context(|| format!("the Java client said {:?}", String::from_utf8_lossy(line)))?;
         self.0.insert(line.look_up.clone(), line);
@@ -434,7 +440,9 @@ mod tests {
         said.hear(b"{\"look_up\":\"assignors\",\"client\":\"4.3.1\",\"failure\":\"java.lang.Error: no\"}")
             .unwrap();
         assert!(said.assignors().unwrap_err().contains("java.lang.Error: no"));
-        assert!(said.hear(b"Exception in thread").is_err());
+        said.hear(b"[main] ERROR something else\n").unwrap();
+        assert_eq!(said.0.len(), 1);
+        assert!(said.hear(b"{\"look_up\":\"assignors\",\"client").is_err());
     }
 
     #[test]

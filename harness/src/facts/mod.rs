@@ -18,6 +18,7 @@ use std::path::Path;
 use anyhow::Context;
 use results::schema::{Fact, FactVerdict};
 use workloads::facts::{FactsDefinition, LookUp, Side, Statement, Version};
+use workloads::native::admin::Admin;
 use workloads::native::endpoint::Bootstrap;
 use workloads::native::preload::{PreloadIndex, PreloadSpec, preload};
 use workloads::native::security::Security;
@@ -136,11 +137,7 @@ struct Seen {
 impl Seen {
     fn gather(kafka: &Kafka, scratch: &Path) -> anyhow::Result<Self> {
         let address = *kafka.addresses().first().context("Kafka has no listener")?;
-        let data = kafka
-            .data_dirs()
-            .into_iter()
-            .next()
-            .context("Kafka has no data folder")?;
+        let data = kafka.data_dirs();
         let settings = step(settings::BrokerSettings::ask(address))?;
         // First of all: a segment that another topic closes is flushed later, in the background.
         let flushes = unless_interrupted(traced::flushes(kafka, address))?;
@@ -155,12 +152,12 @@ impl Seen {
             Err(reason) => (Err(reason.clone()), Err(reason)),
         };
         let java = step(java::run(kafka, address, scratch))?;
+        let committed = java.as_ref().map_err(Clone::clone);
+        let committed = committed.and_then(|said| folder::committed(&data, said));
+        step(remove_topics(address))?.unwrap_or_else(|reason| errln!("topics of the facts stay: {reason}"));
         Ok(Self {
             quorum: folder::quorum(&data, settings.as_ref(), kafka.classpath()),
-            committed: java
-                .as_ref()
-                .map_err(Clone::clone)
-                .and_then(|said| folder::committed(&data, said)),
+            committed,
             settings,
             folder,
             flushes,
@@ -226,6 +223,17 @@ fn step<T>(outcome: anyhow::Result<T>) -> anyhow::Result<Result<T, String>> {
 /// The same for a look-up that may say itself that it can't be made.
 fn unless_interrupted(outcome: anyhow::Result<Answer>) -> anyhow::Result<Answer> {
     Ok(step(outcome)?.and_then(|answer| answer))
+}
+
+/// Deletes what the look-ups made, so that they can be repeated on the same Kafka.
+fn remove_topics(address: SocketAddr) -> anyhow::Result<()> {
+    let mut admin = Admin::connect(Bootstrap::from(address), &Security::default())?;
+    let topics = admin.list_topics()?;
+    for topic in topics.iter().filter(|topic| topic.starts_with(PREFIX)) {
+        interrupt::check()?;
+        admin.delete_topic(topic)?;
+    }
+    Ok(())
 }
 
 /// Makes a topic of one partition and fills it by the native client, acks=all.

@@ -21,8 +21,9 @@ pub(super) const FILE_BYTES: u64 = 4 << 20;
 /// Bytes asked for at once.
 const RESPONSE_BYTES: u32 = 256 * 1024;
 
-/// Calls that write to a file or flush one.
-const FLUSHES: [&str; 4] = ["fsync", "fdatasync", "sync_file_range", "msync"];
+/// Calls that flush a file. Not msync: Kafka maps indexes, its records are written, which the trace shows too.
+const FLUSHES: [&str; 3] = ["fsync", "fdatasync", "sync_file_range"];
+/// Calls that write to a file.
 const WRITES: [&str; 4] = ["write", "writev", "pwrite64", "pwritev"];
 /// Calls that send to a socket.
 const SENDS: [&str; 4] = ["write", "writev", "sendto", "sendmsg"];
@@ -71,8 +72,7 @@ pub(super) fn flushes(kafka: &Kafka, address: SocketAddr) -> anyhow::Result<Answ
 
 fn flushes_seen(traced: &[Traced], batches: u64) -> Answer {
     let segment = |on: &[Descriptor]| on == [Descriptor::Segment];
-    // msync names no descriptor.
-    let (synced, _) = sum(traced, &FLUSHES, |on| segment(on) || on.is_empty());
+    let (synced, _) = sum(traced, &FLUSHES, segment);
     let (writes, bytes) = sum(traced, &WRITES, segment);
     if bytes == 0 {
         return Err(
@@ -84,7 +84,7 @@ fn flushes_seen(traced: &[Traced], batches: u64) -> Answer {
         holds: synced >= batches,
         evidence: format!(
             "while {batches} batches were acknowledged with acks=all: {writes} writes to the segment ({bytes} bytes), {synced} calls of \
-             {}",
+             {} on it",
             FLUSHES.join(", ")
         ),
         place: "strace of the broker".to_owned(),
@@ -272,8 +272,6 @@ mod tests {
             one("fdatasync", &[Segment], 256, 0),
         ];
         assert!(flushes_seen(&eager, 256).unwrap().holds);
-        let synced = [one("write", &[Segment], 256, 4_000), one("msync", &[], 256, 0)];
-        assert!(flushes_seen(&synced, 256).unwrap().holds);
         assert!(flushes_seen(&[one("fsync", &[Segment], 256, 0)], 256).is_err());
     }
 }
