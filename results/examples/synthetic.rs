@@ -1,5 +1,5 @@
 //! Writes a run folder with invented figures and renders it, to look at tables and charts without measuring:
-//! `cargo run -p results --example synthetic -- /tmp/looks [quick|full|one]`.
+//! `cargo run -p results --example synthetic -- /tmp/looks [quick|full|one|targets|head-to-head|incomparable|facts]`.
 
 use std::path::Path;
 
@@ -7,11 +7,17 @@ use results::{report, tables};
 
 #[expect(
     clippy::unwrap_used,
-    dead_code,
     reason = "shared with the tests, where a panic is how a test fails"
 )]
 #[path = "../tests/it/synthetic.rs"]
 mod synthetic;
+
+#[expect(
+    clippy::unwrap_used,
+    reason = "shared with the tests, where a panic is how a test fails"
+)]
+#[path = "../tests/it/targets.rs"]
+mod targets;
 
 use synthetic::{TrueCell, Truth, at_least, counts, faster, write_run};
 
@@ -19,12 +25,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let dir = arguments.next().ok_or("give a folder that does not exist yet")?;
     let dir = Path::new(&dir);
-    let (blocks, cells) = match arguments.next().as_deref() {
-        None | Some("quick") => (8, quick()),
-        Some("full") => (20, full()),
-        Some("one") => (6, vec![("65536", "discard", "hot", vec![("sendfile", 1.9)])]),
-        Some(other) => return Err(format!("{other:?} is none of quick, full, one").into()),
-    };
+    match arguments.next().as_deref() {
+        None | Some("quick") => write_one_card(dir, 8, quick()),
+        Some("full") => write_one_card(dir, 20, full()),
+        Some("one") => write_one_card(dir, 6, vec![("65536", "discard", "hot", vec![("sendfile", 1.9)])]),
+        Some("targets") => targets::write_everything(dir),
+        Some("head-to-head") => drop(targets::write_head_to_head(
+            dir,
+            &targets::loads(),
+            targets::CLASS,
+            true,
+        )),
+        Some("incomparable") => drop(targets::write_head_to_head(
+            dir,
+            &targets::loads()[..2],
+            "acks=0",
+            false,
+        )),
+        Some("facts") => drop(targets::write_facts(dir, &targets::facts())),
+        Some(other) => {
+            let known = "quick, full, one, targets, head-to-head, incomparable, facts";
+            return Err(format!("{other:?} is none of {known}").into());
+        }
+    }
+    let rendered = report::render(dir)?;
+    print!("{}", tables::terminal(&rendered.analysis, true, None));
+    println!("{}", rendered.html.display());
+    Ok(())
+}
+
+fn write_one_card(dir: &Path, blocks: u32, cells: Vec<TrueCell>) {
     let truth = Truth {
         seed: 1,
         blocks,
@@ -34,10 +64,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         limits: true,
     };
     write_run(dir, &truth, vec![faster(), at_least(1.6), counts()]);
-    let rendered = report::render(dir)?;
-    print!("{}", tables::terminal(&rendered.analysis, true, None));
-    println!("{}", rendered.html.display());
-    Ok(())
 }
 
 /// About twenty arms, as in the quick profile.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::analysis::{Analysis, ExperimentAnalysis};
+use crate::analysis::{Analysis, ClaimFinding, ExperimentAnalysis};
 use crate::estimate::{CONFIDENCE, RatioEstimate};
-use crate::schema::{Factors, file};
+use crate::schema::{Fact, FactVerdict, Factors, file};
+use crate::tables::{FactSet, fact_sets};
 use crate::verdict::Verdict;
 use crate::writer::{WriteError, join_factors, replace_file};
 
@@ -115,23 +116,30 @@ fn estimate_rows(experiment: &ExperimentAnalysis) -> Vec<[String; 15]> {
     rows
 }
 
-/// One test case per claim. Findings pass whatever they say, with the verdict as a property; INVALID is an error.
+/// One test case per statement and per claim. Findings pass whatever they say, with the verdict as a property; what was not
+/// looked up or not compared is skipped, INVALID is an error.
 fn junit(analysis: &Analysis) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for set in fact_sets(&analysis.facts) {
+        text.push_str(&junit_facts(&set));
+    }
     for experiment in &analysis.experiments {
         let errors = experiment
             .claims
             .iter()
             .filter(|claim| claim.verdict == Verdict::Invalid)
             .count();
-        let suite = match experiment.target.as_str() {
-            "" => experiment.card.name.clone(),
-            target => format!("{}.{target}", experiment.card.name),
+        let suite = if experiment.card.compares_targets() {
+            experiment.card.name.clone()
+        } else {
+            format!("{}.{}", experiment.card.name, experiment.target)
         };
         let suite = escape_xml(&suite);
+        let is_skipped = |claim: &&ClaimFinding| claim.verdict == Verdict::Incomparable;
+        let skipped = skipped_attribute(experiment.claims.iter().filter(is_skipped).count());
         let tests = experiment.claims.len();
         text.push_str(&format!(
-            "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"0\" errors=\"{errors}\">\n"
+            "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"0\" errors=\"{errors}\"{skipped}>\n"
         ));
         for claim in &experiment.claims {
             let (id, reason) = (escape_xml(claim.claim.id()), escape_xml(&claim.reason));
@@ -144,12 +152,47 @@ fn junit(analysis: &Analysis) -> String {
             if claim.verdict == Verdict::Invalid {
                 text.push_str(&format!("      <error type=\"INVALID\" message=\"{reason}\"/>\n"));
             }
+            if is_skipped(&claim) {
+                text.push_str(&format!("      <skipped message=\"{reason}\"/>\n"));
+            }
             text.push_str("    </testcase>\n");
         }
         text.push_str("  </testsuite>\n");
     }
     text.push_str("</testsuites>\n");
     text
+}
+
+fn junit_facts(set: &FactSet<'_>) -> String {
+    let suite = escape_xml(&format!("{}.{}", set.experiment, set.target));
+    let is_skipped = |fact: &&&Fact| fact.verdict == FactVerdict::NotLookedUp;
+    let skipped = skipped_attribute(set.facts.iter().filter(is_skipped).count());
+    let tests = set.facts.len();
+    let mut text = format!("  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"0\" errors=\"0\"{skipped}>\n");
+    for fact in &set.facts {
+        let (id, evidence) = (escape_xml(&fact.id), escape_xml(&fact.evidence));
+        text.push_str(&format!(
+            "    <testcase classname=\"{suite}\" name=\"{id}\">\n      <properties>\n        <property name=\"verdict\" \
+             value=\"{}\"/>\n        <property name=\"statement\" value=\"{}\"/>\n        <property name=\"evidence\" \
+             value=\"{evidence}\"/>\n      </properties>\n",
+            fact.verdict.as_str(),
+            escape_xml(&fact.statement),
+        ));
+        if is_skipped(&fact) {
+            text.push_str(&format!("      <skipped message=\"{evidence}\"/>\n"));
+        }
+        text.push_str("    </testcase>\n");
+    }
+    text.push_str("  </testsuite>\n");
+    text
+}
+
+/// Left out when nothing was skipped.
+fn skipped_attribute(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" skipped=\"{count}\""),
+    }
 }
 
 /// Escapes for an attribute, and leaves out the control characters that XML 1.0 can't hold.

@@ -34,15 +34,25 @@ pub fn short(value: f64) -> String {
 }
 
 fn with_thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value < 0.0 { "-" } else { "" });
+    let sign = if value < 0.0 { "-" } else { "" };
+    format!("{sign}{}", grouped(&format!("{:.0}", value.abs())))
+}
+
+/// Digits in groups of three.
+fn grouped(digits: &str) -> String {
+    let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
     }
     text
+}
+
+/// A count with thousands separated: `34,120`.
+pub fn count(value: u64) -> String {
+    grouped(&value.to_string())
 }
 
 /// A ratio: `1.90x`.
@@ -107,12 +117,30 @@ pub fn cell(card: &ExperimentCard, cell: &Cell) -> String {
     if cell.levels.is_empty() {
         return "everywhere".to_owned();
     }
-    let levels: Vec<String> = cell
-        .levels
-        .iter()
-        .map(|(name, value)| level(card, name, value))
-        .collect();
-    levels.join(", ")
+    levels(card, &cell.levels)
+}
+
+/// Levels one after the other: `64 KiB, discard, hot`.
+pub(crate) fn levels<'a>(card: &ExperimentCard, pairs: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    let levels = pairs.into_iter().map(|(name, value)| named_level(card, name, value));
+    levels.collect::<Vec<_>>().join(", ")
+}
+
+/// A level that tells by itself what it is a level of: a bare number has its factor's label before it.
+fn named_level(card: &ExperimentCard, factor: &str, value: &str) -> String {
+    let is_bare = value.parse::<f64>().is_ok();
+    match card.factor(factor).filter(|factor| is_bare && factor.unit.is_empty()) {
+        Some(factor) => format!("{} {value}", factor.label.to_lowercase()),
+        None => level(card, factor, value),
+    }
+}
+
+/// What stands where in the name of a cell, when it holds more than one size: `workload, record size, batch size`.
+pub fn cell_legend(card: &ExperimentCard) -> Option<String> {
+    let others = || card.factors.iter().filter(|factor| factor.name != card.treatment);
+    let labels: Vec<String> = others().map(|factor| factor.label.to_lowercase()).collect();
+    let sizes = others().filter(|factor| factor.unit == "bytes").count();
+    (sizes > 1).then(|| labels.join(", "))
 }
 
 /// Per cent of a share with at most one decimal: `4.2 %`.

@@ -26,3 +26,7 @@ extern crate self as results;
 #[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
 #[path = "../tests/it/synthetic.rs"]
 mod synthetic;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
+#[path = "../tests/it/targets.rs"]
+mod targets;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use askama::Template;
 
-use crate::analysis::{Analysis, ExperimentAnalysis, analyse};
-use crate::charts::{self, Chart, ChartError};
+use crate::analysis::{Analysis, ClaimFinding, ExperimentAnalysis, analyse};
+use crate::charts::{self, Chart, ChartError, Place};
 use crate::export;
 use crate::figures;
 use crate::reader::{Run, RunError};
-use crate::schema::{Manifest, file};
-use crate::tables::{self, Grid};
+use crate::schema::{FactVerdict, Manifest, file};
+use crate::tables::{self, FactSet, Grid, Sheet, Told};
 use crate::writer::WriteError;
 
 /// Why a report could not be made.
@@ -90,16 +90,58 @@ struct Page<'a> {
     manifest: &'a Manifest,
     command: String,
     revision: &'a str,
+    facts: Vec<FactSet<'a>>,
     experiments: Vec<Section<'a>>,
+    /// What stands at the end when there are several targets, phases or traces.
+    terms: Option<Terms<'a>>,
+    phases: Option<Phases<'a>>,
+    traces: Option<Sheet>,
     machine: Vec<(&'static str, String)>,
     notes: &'a [String],
 }
 
+/// The mark of a statement, for those who see no colours.
+fn mark(verdict: &FactVerdict) -> &'static str {
+    match verdict {
+        FactVerdict::True => "✓",
+        FactVerdict::False => "✗",
+        FactVerdict::Outdated => "↺",
+        FactVerdict::NotLookedUp => "?",
+    }
+}
+
+/// All cards of one experiment, before the section of its first card.
+struct BesideSection<'a> {
+    heading: String,
+    claims: Vec<(&'a str, &'a ClaimFinding)>,
+    remarks: Vec<String>,
+    table: Grid,
+    charts: Vec<&'a Chart>,
+}
+
+/// On which terms targets are compared.
+struct Terms<'a> {
+    terms: Sheet,
+    settings: Sheet,
+    differences: &'a [(String, String)],
+}
+
+/// What came before the measurement.
+struct Phases<'a> {
+    table: Sheet,
+    remarks: Vec<String>,
+    charts: Vec<&'a Chart>,
+}
+
 /// One experiment of the page.
 struct Section<'a> {
+    beside: Option<BesideSection<'a>>,
+    /// Left out where the cards of the experiment were put beside each other, with all their claims.
+    claims: &'a [ClaimFinding],
     experiment: &'a ExperimentAnalysis,
     heading: String,
     table: Grid,
+    ratios: Option<Grid>,
     details: Grid,
     remarks: Vec<String>,
     margin: String,
@@ -107,27 +149,77 @@ struct Section<'a> {
 }
 
 fn page(manifest: &Manifest, analysis: &Analysis, charts: &[Chart]) -> Result<String, askama::Error> {
-    let experiments = analysis.experiments.iter().map(|experiment| Section {
-        experiment,
-        heading: tables::heading(experiment),
-        table: tables::measurements(experiment),
-        details: tables::all_metrics(experiment),
-        remarks: tables::remarks(experiment),
-        margin: figures::per_cent(experiment.card.margin),
-        charts: charts
-            .iter()
-            .filter(|chart| chart.experiment == experiment.card.name && chart.target == experiment.target)
-            .collect(),
+    let charts_at = |place: &Place| charts.iter().filter(|chart| chart.place == *place).collect::<Vec<_>>();
+    let mut experiments = Vec::new();
+    for told in tables::told(analysis) {
+        let (mut beside, members) = match told {
+            Told::One(experiment) => (None, vec![experiment]),
+            Told::Several(beside, members) => {
+                let section = BesideSection {
+                    heading: tables::heading_beside(&members),
+                    claims: members.iter().flat_map(|member| claims_of(member)).collect(),
+                    remarks: tables::remarks_beside(beside, &members),
+                    table: tables::side_by_side(beside, &analysis.experiments),
+                    charts: charts_at(&Place::Beside(beside.experiment.clone())),
+                };
+                (Some(section), members)
+            }
+        };
+        let is_alone = beside.is_none();
+        for experiment in members {
+            let place = analysis
+                .experiments
+                .iter()
+                .position(|other| std::ptr::eq(other, experiment));
+            experiments.push(Section {
+                beside: beside.take(),
+                claims: if is_alone { &experiment.claims } else { &[] },
+                experiment,
+                heading: tables::heading(experiment),
+                table: tables::measurements(experiment),
+                ratios: tables::other_ratios(experiment),
+                details: tables::all_metrics(experiment),
+                remarks: tables::remarks(experiment),
+                margin: figures::per_cent(experiment.card.margin),
+                charts: place
+                    .map(|place| charts_at(&Place::Experiment(place)))
+                    .unwrap_or_default(),
+            });
+        }
+    }
+    let terms = analysis.terms.as_ref().map(|terms| Terms {
+        terms: tables::terms(terms),
+        settings: tables::settings(terms),
+        differences: &terms.differences,
     });
+    let has_phases = !analysis.phases.is_empty() || !analysis.phase_points.is_empty();
+    let phases = has_phases.then(|| Phases {
+        table: tables::phases(analysis),
+        remarks: tables::phase_remarks(&analysis.phases),
+        charts: charts_at(&Place::Phases),
+    });
+    let traces = (!analysis.traces.is_empty()).then(|| tables::traces(&analysis.traces, true));
     Page {
         manifest,
         command: manifest.command.join(" "),
         revision: manifest.git_revision.as_deref().unwrap_or("unknown"),
-        experiments: experiments.collect(),
+        facts: tables::fact_sets(&analysis.facts),
+        experiments,
+        terms,
+        phases,
+        traces,
         machine: machine_facts(manifest),
         notes: &analysis.notes,
     }
     .render()
+}
+
+/// The claims of a card, each with the card's target.
+fn claims_of(experiment: &ExperimentAnalysis) -> impl Iterator<Item = (&str, &ClaimFinding)> {
+    experiment
+        .claims
+        .iter()
+        .map(|claim| (experiment.target.as_str(), claim))
 }
 
 /// The machine receipt as (name, value) pairs; what isn't known is left out.

@@ -104,7 +104,7 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
             LABEL_SIZE,
             Anchor::Start,
             INK,
-            title.clone(),
+            fitting(title, panel_width).to_owned(),
         );
         scene.text(
             (left - label_width - 8.0, panel_top + 27.0),
@@ -180,14 +180,31 @@ pub(crate) fn chart(experiment: &ExperimentAnalysis, metric: &str, frame: &Frame
     Some(scene)
 }
 
-/// The factor along which points are joined: sizes when there are several, else the factor with most levels in use.
+/// A panel's title: with the factors' labels where there is room for them.
+struct Title {
+    labelled: String,
+    levels: String,
+}
+
+fn fitting(title: &Title, room: f64) -> &str {
+    if text_width(&title.labelled, LABEL_SIZE) <= room {
+        &title.labelled
+    } else {
+        &title.levels
+    }
+}
+
+/// The factor along which points are joined: that with most sizes when there are several, else the factor with most levels in use.
 fn axis_factor(experiment: &ExperimentAnalysis) -> Option<String> {
     let card = &experiment.card;
     let all: Vec<&CellAnalysis> = experiment.cells.iter().collect();
     let in_use = |name: &str| categories(experiment, Some(name), &all).len();
     let others = || card.factors.iter().filter(|factor| factor.name != card.treatment);
-    let several_sizes = others().find(|factor| factor.unit == "bytes" && in_use(&factor.name) > 1);
     // Of equal factors `max_by_key` takes the last, and the first is the one that the card finds most telling.
+    let sizes = others().rev().filter(|factor| factor.unit == "bytes");
+    let several_sizes = sizes
+        .filter(|factor| in_use(&factor.name) > 1)
+        .max_by_key(|factor| in_use(&factor.name));
     let axis = several_sizes.or_else(|| others().rev().max_by_key(|factor| in_use(&factor.name)));
     axis.map(|factor| factor.name.clone())
 }
@@ -202,9 +219,9 @@ fn categories(experiment: &ExperimentAnalysis, axis: Option<&str>, cells: &[&Cel
 }
 
 /// The cells of each combination of the other factors, with a title that names the levels.
-fn panels<'a>(experiment: &'a ExperimentAnalysis, axis: Option<&str>) -> Vec<(String, Vec<&'a CellAnalysis>)> {
+fn panels<'a>(experiment: &'a ExperimentAnalysis, axis: Option<&str>) -> Vec<(Title, Vec<&'a CellAnalysis>)> {
     let card = &experiment.card;
-    let mut panels: BTreeMap<Vec<usize>, (String, Vec<&CellAnalysis>)> = BTreeMap::new();
+    let mut panels: BTreeMap<Vec<usize>, (Title, Vec<&CellAnalysis>)> = BTreeMap::new();
     for cell in &experiment.cells {
         let others: Vec<_> = cell
             .cell
@@ -220,16 +237,20 @@ fn panels<'a>(experiment: &'a ExperimentAnalysis, axis: Option<&str>) -> Vec<(St
                     .unwrap_or(usize::MAX)
             })
             .collect();
-        let title: Vec<String> = others
+        let labelled: Vec<String> = others
             .iter()
             .map(|(name, level)| {
                 let label = card.factor(name).map_or(name.as_str(), |factor| factor.label.as_str());
                 format!("{label}: {}", figures::level(card, name, level))
             })
             .collect();
+        let title = || Title {
+            labelled: labelled.join(", "),
+            levels: figures::levels(card, others.iter().copied()),
+        };
         panels
             .entry(order)
-            .or_insert_with(|| (title.join(", "), Vec::new()))
+            .or_insert_with(|| (title(), Vec::new()))
             .1
             .push(cell);
     }

@@ -1,6 +1,6 @@
 //! Ratios as a forest plot: a row per cell and level, a dot per block, the interval over them, lines at what matters.
 
-use super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, SMALL_SIZE, Scale, WIDTH, log_ticks};
+use super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, PAPER, SMALL_SIZE, Scale, WIDTH, log_ticks};
 use super::scene::{Anchor, Colour, Marker, Scene, text_width};
 
 const ROW_HEIGHT: f64 = 23.0;
@@ -86,17 +86,24 @@ pub(crate) fn chart(forest: &Forest, frame: &Frame) -> Option<Scene> {
             (forest.tick)(tick),
         );
     }
-    for (reference, anchor_x, layer) in references {
-        let x = scale.at(reference.value);
-        let y = head + (layers - 1 - layer) as f64 * 16.0 + 6.0;
+    let half = |label: &str| text_width(label, SMALL_SIZE) / 2.0 + 3.0;
+    let is_crossed = |(reference, middle, layer): &(&Reference, f64, usize)| {
+        let mut above = references.iter().filter(|(_, _, other)| other > layer);
+        above.any(|(other, ..)| (scale.at(other.value) - middle).abs() < half(&reference.label))
+    };
+    let y_of = |layer: usize| head + (layers - 1 - layer) as f64 * 16.0 + 6.0;
+    for placed @ (reference, middle, layer) in &references {
+        let (x, y) = (scale.at(reference.value), y_of(*layer));
         scene.dashes((x, y + 8.0), (x, bottom), AXIS, 1.5);
-        scene.text(
-            (anchor_x, y),
-            SMALL_SIZE,
-            Anchor::Middle,
-            MUTED,
-            reference.label.clone(),
-        );
+        if !is_crossed(placed) {
+            scene.text((*middle, y), SMALL_SIZE, Anchor::Middle, MUTED, reference.label.clone());
+        }
+    }
+    // The line of a higher label runs behind a lower one.
+    for (reference, middle, layer) in references.iter().filter(|placed| is_crossed(placed)) {
+        let (y, half) = (y_of(*layer), half(&reference.label));
+        scene.rectangle((middle - half, y - 7.0), (middle + half, y + 8.0), PAPER);
+        scene.text((*middle, y), SMALL_SIZE, Anchor::Middle, MUTED, reference.label.clone());
     }
     scene.line(&[(left, bottom), (right, bottom)], AXIS, 1.0);
 

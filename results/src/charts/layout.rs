@@ -18,6 +18,8 @@ pub(crate) const SMALL_SIZE: f64 = 13.0;
 
 /// The colour of text.
 pub(crate) const INK: Colour = Colour(34, 34, 34, 1.0);
+/// The colour of the ground.
+pub(crate) const PAPER: Colour = Colour(255, 255, 255, 1.0);
 /// The colour of what explains.
 pub(crate) const MUTED: Colour = Colour(102, 102, 102, 1.0);
 /// The colour of axes.
@@ -53,6 +55,19 @@ pub(crate) fn look(card: &ExperimentCard, level: &str) -> (Colour, Marker) {
     let index = others.take_while(|other| *other != level).count();
     // The baseline's square is not used again before the others are.
     (PALETTE[index % PALETTE.len()], MARKERS[(index + 1) % MARKERS.len()])
+}
+
+/// The colour and marker of the n-th of several targets, or of what was done on them.
+pub(crate) fn look_of_place(place: usize) -> (Colour, Marker) {
+    const ORDER: [Colour; 6] = [FOCUS, PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], BASELINE];
+    const SHAPES: [Marker; 5] = [
+        Marker::Circle,
+        Marker::Triangle,
+        Marker::Diamond,
+        Marker::Cross,
+        Marker::Square,
+    ];
+    (ORDER[place % ORDER.len()], SHAPES[place % SHAPES.len()])
 }
 
 /// What stands below every chart: transport, machine, blocks.

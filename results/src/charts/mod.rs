@@ -3,16 +3,19 @@
 //! Which charts there are follows from what was measured: one that has nothing to show is left out. Charts show, they
 //! don't judge.
 
+mod beside;
 mod by_size;
 mod forest;
 mod latency;
 mod layout;
+mod over_time;
 mod scene;
 
 use std::fs;
 use std::path::Path;
 
-use crate::analysis::{Analysis, ExperimentAnalysis};
+use crate::analysis::beside::Beside;
+use crate::analysis::{Analysis, CellAnalysis, ExperimentAnalysis};
 use crate::figures;
 use crate::reader::Run;
 use crate::schema::{Better, ClaimCard, Manifest};
@@ -22,13 +25,22 @@ use layout::{Frame, look};
 pub use scene::ChartError;
 use scene::Scene;
 
+/// Where a chart stands in the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// With one card, by its place in [`Analysis::experiments`].
+    Experiment(usize),
+    /// With the cards of the experiment of that name, side by side.
+    Beside(String),
+    /// With what came before the measurement.
+    Phases,
+}
+
 /// A chart that is ready to be embedded.
 #[derive(Debug, Clone)]
 pub struct Chart {
-    /// The experiment it belongs to.
-    pub experiment: String,
-    /// The target it was measured on.
-    pub target: String,
+    /// Where it belongs.
+    pub place: Place,
     /// Its file name without ending.
     pub slug: String,
     /// What it says, or asks.
@@ -38,6 +50,9 @@ pub struct Chart {
     /// The SVG document.
     pub svg: String,
 }
+
+/// With more cells than this, a comparison of targets is drawn in several charts.
+const CELLS_IN_ONE_FOREST: usize = 12;
 
 /// A chart before it is drawn.
 struct Sketch {
@@ -58,35 +73,58 @@ pub fn draw(run: &Run, analysis: &Analysis, folder: &Path) -> Result<Vec<Chart>,
     };
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let mut charts = Vec::new();
-    for experiment in &analysis.experiments {
-        for Sketch {
+    for (place, sketch) in all_sketches(run, analysis) {
+        let Sketch {
             slug,
             frame,
             caption,
             scene,
-        } in sketches(run, experiment)
-        {
-            let svg = scene.svg()?;
-            let path = folder.join(format!("{slug}.svg"));
-            fs::write(&path, &svg).map_err(|error| failed(&path, error))?;
-            scene.write_png(&folder.join(format!("{slug}.png")))?;
-            let (experiment, target) = (experiment.card.name.clone(), experiment.target.clone());
-            charts.push(Chart {
-                experiment,
-                target,
-                slug,
-                title: frame.title,
-                caption,
-                svg,
-            });
-        }
+        } = sketch;
+        let svg = scene.svg()?;
+        let path = folder.join(format!("{slug}.svg"));
+        fs::write(&path, &svg).map_err(|error| failed(&path, error))?;
+        scene.write_png(&folder.join(format!("{slug}.png")))?;
+        charts.push(Chart {
+            place,
+            slug,
+            title: frame.title,
+            caption,
+            svg,
+        });
     }
     Ok(charts)
 }
 
+/// Every chart with its place, in the order of the report.
+fn all_sketches(run: &Run, analysis: &Analysis) -> Vec<(Place, Sketch)> {
+    let mut all = Vec::new();
+    for (index, experiment) in analysis.experiments.iter().enumerate() {
+        for beside in analysis
+            .beside
+            .iter()
+            .filter(|beside| beside.members.first() == Some(&index))
+        {
+            let footer = footer(&run.manifest, experiment, &beside_targets(analysis, beside));
+            let sketch = beside::sketch(analysis, beside, &slug(&[&beside.experiment]), &footer);
+            all.extend(sketch.map(|sketch| (Place::Beside(beside.experiment.clone()), sketch)));
+        }
+        let sketches = sketches(run, experiment);
+        all.extend(sketches.into_iter().map(|sketch| (Place::Experiment(index), sketch)));
+    }
+    let phases = over_time::sketches(analysis, &phases_footer(&run.manifest));
+    all.extend(phases.into_iter().map(|sketch| (Place::Phases, sketch)));
+    all
+}
+
+fn beside_targets(analysis: &Analysis, beside: &Beside) -> String {
+    let members = beside.members.iter().map(|member| &analysis.experiments[*member]);
+    let targets: Vec<&str> = members.map(|experiment| experiment.target.as_str()).collect();
+    targets.join(", ")
+}
+
 fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     let card = &experiment.card;
-    let footer = footer(&run.manifest, experiment);
+    let footer = footer(&run.manifest, experiment, &experiment.target.replace('+', ", "));
     let prefix = slug(&[
         &card.name,
         if run_has_targets(run, experiment) {
@@ -130,14 +168,16 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
         let scene = by_size::chart(experiment, metric, &frame);
         add(name, frame, caption, scene);
     }
-    let frame = ratio_frame(experiment, &footer);
-    let scene = forest::chart(&ratios(experiment), &frame);
-    let caption = format!(
-        "Each small dot is one block: the arm against {} in the same block. The bar is the 95 % interval, the grey band \
-         is the margin in which a difference does not count.",
-        card.baseline
-    );
-    add("ratios", frame, caption, scene);
+    for (name, metric, part) in ratio_charts(experiment) {
+        let frame = ratio_frame(experiment, metric, part.as_ref(), &footer);
+        let scene = forest::chart(&ratios(experiment, metric, part.as_ref()), &frame);
+        let caption = format!(
+            "Each small dot is one block: the arm against {} in the same block. The bar is the 95 % interval, the grey \
+             band is the margin in which a difference does not count.",
+            card.baseline
+        );
+        add(&name, frame, caption, scene);
+    }
     let frame = Frame {
         title: "How long does one request take?".to_owned(),
         subtitle: "Histograms of all blocks merged; no percentile with fewer than 10 samples above it; each panel has its own scale".to_owned(),
@@ -188,32 +228,98 @@ fn span(values: impl Iterator<Item = f64>, show: fn(f64) -> String) -> Option<St
     Some(if low == high { low } else { format!("{low} to {high}") })
 }
 
-fn ratio_frame(experiment: &ExperimentAnalysis, footer: &str) -> Frame {
+/// The cells of a chart that is drawn for each level of a factor.
+struct Part {
+    factor: String,
+    level: String,
+}
+
+impl Part {
+    fn holds(&self, cell: &CellAnalysis) -> bool {
+        cell.cell.level(&self.factor) == Some(self.level.as_str())
+    }
+}
+
+/// The charts of ratios, by name, metric and part: of the deciding metric and of those whose card asks for it. Where targets
+/// are compared in many cells, each level of the first factor that is no size has its own.
+fn ratio_charts(experiment: &ExperimentAnalysis) -> Vec<(String, &str, Option<Part>)> {
     let card = &experiment.card;
-    let label = card
-        .metric(&card.deciding_metric)
-        .map_or(card.deciding_metric.as_str(), |metric| &metric.label);
+    let drawn = card
+        .metrics
+        .iter()
+        .filter(|metric| metric.chart && metric.name != card.deciding_metric);
+    let deciding = ("ratios".to_owned(), card.deciding_metric.as_str());
+    let metrics = [deciding]
+        .into_iter()
+        .chain(drawn.map(|metric| (format!("ratios-{}", slug(&[&metric.name])), metric.name.as_str())));
+    let parts = || {
+        let others = card.factors.iter().filter(|factor| factor.name != card.treatment);
+        let factor = others
+            .into_iter()
+            .find(|factor| factor.unit.is_empty() && factor.levels.len() > 1);
+        let split = card.compares_targets() && experiment.cells.len() > CELLS_IN_ONE_FOREST;
+        let Some(factor) = factor.filter(|_| split) else {
+            return vec![None];
+        };
+        let part = |level: &String| Part {
+            factor: factor.name.clone(),
+            level: level.clone(),
+        };
+        factor.levels.iter().map(|level| Some(part(level))).collect()
+    };
+    metrics
+        .flat_map(|(name, metric)| {
+            parts().into_iter().map(move |part| {
+                let name = match &part {
+                    Some(part) => format!("{name}-{}", slug(&[&part.level])),
+                    None => name.clone(),
+                };
+                (name, metric, part)
+            })
+        })
+        .collect()
+}
+
+fn ratio_frame(experiment: &ExperimentAnalysis, metric: &str, part: Option<&Part>, footer: &str) -> Frame {
+    let card = &experiment.card;
+    let label = card.metric(metric).map_or(metric, |metric| &metric.label);
+    let title = match part {
+        Some(part) => format!("{}: {}", card.title, figures::level(card, &part.factor, &part.level)),
+        None => card.title.clone(),
+    };
+    let better = match card.metric(metric).map(|metric| metric.better) {
+        // The charts of one target always showed what is better when it is more.
+        Some(Better::Lower) => ", lower is better",
+        Some(Better::Higher) if metric != card.deciding_metric => ", higher is better",
+        _ => "",
+    };
     Frame {
-        title: card.title.clone(),
-        subtitle: format!("Ratio of {label} to {}, a dot per block, 95 % interval", card.baseline),
+        title,
+        subtitle: format!(
+            "Ratio of {label} to {}{better}, a dot per block, 95 % interval{}",
+            card.baseline,
+            figures::cell_legend(card)
+                .map(|legend| format!("; cells by {legend}"))
+                .unwrap_or_default()
+        ),
         footer: footer.to_owned(),
     }
 }
 
-fn ratios(experiment: &ExperimentAnalysis) -> Forest {
+fn ratios(experiment: &ExperimentAnalysis, metric: &str, part: Option<&Part>) -> Forest {
     let card = &experiment.card;
+    let is_deciding = metric == card.deciding_metric;
     let mut rows = Vec::new();
-    for cell in &experiment.cells {
+    let holds = |cell: &&CellAnalysis| part.is_none_or(|part| part.holds(cell));
+    for cell in experiment.cells.iter().filter(holds) {
         for arm in &cell.arms {
-            let measured = arm.metrics.get(&card.deciding_metric);
+            let measured = arm.metrics.get(metric);
             let Some(estimate) = measured.and_then(|metric| metric.to_baseline.as_ref()) else {
                 continue;
             };
             let (colour, marker) = look(card, &arm.level);
-            let verdict = arm
-                .judgement
-                .map(|judgement| judgement.verdict.as_str())
-                .unwrap_or_default();
+            let judged = arm.judgement.filter(|_| is_deciding);
+            let verdict = judged.map_or("", |judgement| judgement.verdict.as_str());
             rows.push(Row {
                 group: figures::cell(card, &cell.cell),
                 label: arm.level.clone(),
@@ -226,30 +332,59 @@ fn ratios(experiment: &ExperimentAnalysis) -> Forest {
             });
         }
     }
-    let mut references = vec![Reference {
-        value: 1.0,
-        label: format!("as {}", card.baseline),
-    }];
-    for claim in &card.claims {
-        if let ClaimCard::AtLeast {
-            metric, ratio, level, ..
-        } = claim
-            && *metric == card.deciding_metric
-        {
-            references.push(Reference {
-                value: *ratio,
-                label: format!("claimed of {level}: {}", figures::ratio(*ratio)),
-            });
-        }
-    }
     let band = Some((1.0 - card.margin, 1.0 + card.margin));
     Forest {
         rows,
-        references,
+        references: references(experiment, metric, part),
         band,
         axis_label: format!("ratio to {} (log scale)", card.baseline),
         tick: short_ratio,
     }
+}
+
+/// The line at the baseline, and one for each size that is claimed of the metric in these cells.
+fn references(experiment: &ExperimentAnalysis, metric: &str, part: Option<&Part>) -> Vec<Reference> {
+    let card = &experiment.card;
+    let mut references = vec![Reference {
+        value: 1.0,
+        label: format!("as {}", card.baseline),
+    }];
+    let is_elsewhere = |claim: &ClaimCard| {
+        part.is_some_and(|part| claim.only().get(&part.factor).is_some_and(|level| *level != part.level))
+    };
+    for claim in card.claims.iter().filter(|claim| !is_elsewhere(claim)) {
+        if let ClaimCard::AtLeast {
+            metric: of,
+            ratio,
+            level,
+            only,
+            ..
+        } = claim
+            && of == metric
+        {
+            // "At least four times as good" of something of which less is better is a quarter of it.
+            let value = match card.metric(metric).map(|metric| metric.better) {
+                Some(Better::Lower) => 1.0 / ratio,
+                _ => *ratio,
+            };
+            let others = only
+                .iter()
+                .filter(|(factor, _)| part.is_none_or(|part| part.factor != **factor));
+            let places: Vec<String> = others
+                .map(|(factor, level)| figures::level(card, factor, level))
+                .collect();
+            let place = if places.is_empty() {
+                String::new()
+            } else {
+                format!(" at {}", places.join(", "))
+            };
+            references.push(Reference {
+                value,
+                label: format!("claimed of {level}{place}: {}", figures::ratio(value)),
+            });
+        }
+    }
+    references
 }
 
 fn share_frame(experiment: &ExperimentAnalysis, footer: &str) -> Frame {
@@ -322,7 +457,32 @@ fn per_cent_short(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-fn footer(manifest: &Manifest, experiment: &ExperimentAnalysis) -> String {
+fn footer(manifest: &Manifest, experiment: &ExperimentAnalysis, targets: &str) -> String {
+    let blocks = if experiment.blocks == 1 {
+        "1 block".to_owned()
+    } else {
+        format!("{} blocks", experiment.blocks)
+    };
+    format!(
+        "{} · {targets} · {} · {blocks} · {} · Assay {}",
+        experiment.card.transport,
+        machine(manifest),
+        manifest.started_utc,
+        manifest.assay_version
+    )
+}
+
+fn phases_footer(manifest: &Manifest) -> String {
+    format!(
+        "{} · {} · {} · Assay {}",
+        manifest.machine.transport,
+        machine(manifest),
+        manifest.started_utc,
+        manifest.assay_version
+    )
+}
+
+fn machine(manifest: &Manifest) -> String {
     let machine = &manifest.machine;
     let cores = if machine.cores == 1 {
         "1 core".to_owned()
@@ -334,19 +494,12 @@ fn footer(manifest: &Manifest, experiment: &ExperimentAnalysis) -> String {
     } else {
         ""
     };
-    let blocks = if experiment.blocks == 1 {
-        "1 block".to_owned()
-    } else {
-        format!("{} blocks", experiment.blocks)
-    };
-    format!(
-        "{} · {} · {}, {cores}{virtualised} · {blocks} · {} · Assay {}",
-        experiment.card.transport, experiment.target, machine.cpu_model, manifest.started_utc, manifest.assay_version
-    )
+    format!("{}, {cores}{virtualised}", machine.cpu_model)
 }
 
+/// Whether the target is part of a chart's name: a card that compares targets has all of them.
 fn run_has_targets(run: &Run, experiment: &ExperimentAnalysis) -> bool {
-    run.manifest.targets.len() > 1 && !experiment.target.is_empty()
+    run.manifest.targets.len() > 1 && !experiment.card.compares_targets()
 }
 
 /// A file name from words: anything but letters, digits and dots becomes a hyphen.
@@ -373,6 +526,7 @@ mod tests {
     use super::*;
     use crate::analysis::analyse;
     use crate::synthetic::{TrueCell, Truth, at_least, faster, write_run};
+    use crate::targets;
 
     fn cells(sizes: &[&'static str], receivers: &[&'static str], levels: &[(&'static str, f64)]) -> Vec<TrueCell> {
         let pairs = sizes
@@ -432,18 +586,67 @@ mod tests {
         ];
         for sketches in &runs {
             assert_eq!(sketches.len(), 5, "all five charts are drawn");
-            for Sketch { slug, scene, .. } in sketches {
-                let boxes = boxes(scene);
-                for (index, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
-                    let inside = *left >= 0.0 && *top >= 0.0 && *right <= scene.width && *bottom <= scene.height;
-                    assert!(inside, "{slug}: {text:?} is cut off");
-                    for (other, [l, t, r, b]) in &boxes[index + 1..] {
-                        let apart = right <= l || r <= left || bottom <= t || b <= top;
-                        assert!(apart, "{slug}: {text:?} lies on {other:?}");
-                    }
-                }
+            sketches.iter().for_each(is_legible);
+        }
+    }
+
+    /// No text is cut off, and none lies on another.
+    fn is_legible(Sketch { slug, scene, .. }: &Sketch) {
+        let boxes = boxes(scene);
+        for (index, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
+            let inside = *left >= 0.0 && *top >= 0.0 && *right <= scene.width && *bottom <= scene.height;
+            assert!(inside, "{slug}: {text:?} is cut off");
+            for (other, [l, t, r, b]) in &boxes[index + 1..] {
+                let apart = right <= l || r <= left || bottom <= t || b <= top;
+                assert!(apart, "{slug}: {text:?} lies on {other:?}");
             }
         }
+    }
+
+    #[test]
+    fn charts_of_several_targets_are_legible() {
+        let drawn = |write: &dyn Fn(&Path)| {
+            let dir = tempfile::TempDir::new().unwrap();
+            write(dir.path());
+            let run = Run::open(dir.path()).unwrap();
+            let all = all_sketches(&run, &analyse(&run));
+            all.iter().for_each(|(_, sketch)| is_legible(sketch));
+            all.into_iter().map(|(_, sketch)| sketch.slug).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            drawn(&|dir| targets::write_everything(dir)),
+            [
+                "zero-copy-beside",
+                "zero-copy-bundled-by-size",
+                "zero-copy-bundled-cost-by-size",
+                "zero-copy-bundled-ratios",
+                "zero-copy-bundled-limit",
+                "zero-copy-kafka-by-size",
+                "zero-copy-kafka-cost-by-size",
+                "zero-copy-kafka-ratios",
+                "phase-first-touch",
+                "phase-warm-up",
+            ]
+        );
+        let metrics = ["ratios", "ratios-throughput", "ratios-latency-p99-us"];
+        let of = |parts: &[&str]| {
+            let each = metrics
+                .iter()
+                .flat_map(|metric| parts.iter().map(move |part| format!("head-to-head-{metric}{part}")));
+            ["head-to-head-by-size".to_owned()]
+                .into_iter()
+                .chain(each)
+                .collect::<Vec<_>>()
+        };
+        let loads = targets::loads();
+        let head_to_head = |loads: &[targets::Load], class: &'static str| {
+            drawn(&|dir| drop(targets::write_head_to_head(dir, loads, class, true)))
+        };
+        assert_eq!(head_to_head(&loads, targets::CLASS), of(&["-produce", "-fetch"]));
+        assert_eq!(head_to_head(&loads[..2], targets::CLASS), of(&[""]));
+        // A ratio that is not formed is not drawn.
+        let others = head_to_head(&loads[..2], "other");
+        assert_eq!(others, ["head-to-head-by-size"]);
     }
 
     #[test]

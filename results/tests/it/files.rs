@@ -5,11 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use results::reader::Run;
-use results::schema::{LedgerEntry, Measurement, SeriesPoint, file};
+use results::schema::{FactVerdict, LedgerEntry, Measurement, Phase, SeriesPoint, file};
 use results::writer::{RunWriter, WriteError};
 use tempfile::TempDir;
 
 use crate::synthetic::{Truth, faster, manifest, write_run};
+use crate::targets::{add_phases_and_traces, fact, facts};
 
 fn written() -> (TempDir, RunWriter) {
     let dir = TempDir::new().unwrap();
@@ -111,6 +112,88 @@ fn a_value_survives_the_csv_bit_for_bit() {
         .map(|row| row.value.to_bits())
         .collect();
     assert_eq!(read, values.map(f64::to_bits));
+}
+
+#[test]
+fn facts_phases_and_traces_are_read_back() {
+    let (dir, mut writer) = written();
+    let made = |name: &str| dir.path().join(name).exists();
+    writer.facts(&[]).unwrap();
+    assert!(
+        !made(file::FACTS) && !made(file::PHASES) && !made(file::TRACES),
+        "only runs that need them have them"
+    );
+    let mut manifest = manifest(&Truth::one_cell(1.0), vec![]);
+    writer.facts(&facts()).unwrap();
+    let torn = fact("lines", FactVerdict::True, "one, \"two\"", "a\r\nb\nc");
+    writer.facts(std::slice::from_ref(&torn)).unwrap();
+    add_phases_and_traces(&mut writer, &mut manifest);
+    let run = Run::open(dir.path()).unwrap();
+    assert_eq!(run.facts[..4], facts()[..]);
+    assert_eq!(
+        (run.facts[4].statement.as_str(), run.facts[4].evidence.as_str()),
+        ("one, \"two\"", "a b c")
+    );
+    assert_eq!(
+        (run.phases.len(), run.phases[0].phase, run.phases[0].value),
+        (52, Phase::Start, 4.2)
+    );
+    assert_eq!((run.phases[51].arm.as_str(), run.phases[51].at_ms), ("tls", 12_000));
+    assert_eq!(run.traces.len(), 5);
+    assert_eq!((run.traces[2].count, run.traces[2].bytes), (0, Some(0)));
+    assert_eq!((run.traces[4].count, run.traces[4].bytes), (9_000, None));
+    assert_eq!(run.manifest, manifest);
+    assert_eq!(run.manifest.phases_summary.len(), 4);
+
+    // Torn tails are left out and told.
+    for name in [file::FACTS, file::PHASES, file::TRACES] {
+        append(dir.path(), name, b"folklore-facts,\"torn");
+    }
+    let torn = Run::open(dir.path()).unwrap();
+    assert_eq!(
+        (&torn.facts, &torn.phases, &torn.traces),
+        (&run.facts, &run.phases, &run.traces)
+    );
+    assert_eq!(torn.notes.len(), 3);
+    assert!(torn.notes[0].contains("facts.csv is torn"), "{:?}", torn.notes);
+}
+
+#[test]
+fn a_bad_line_of_facts_phases_or_traces_is_named() {
+    let mend = "mend or remove the line; see results/README.md for the columns";
+    let cases: [(&str, &[u8], String); 4] = [
+        (
+            file::FACTS,
+            b"x,id,said,who,MAYBE,e,s,r,kafka,1\n",
+            format!(
+                "DIR/facts.csv, line 6, column verdict: \"MAYBE\" is none of TRUE, FALSE, OUTDATED, NOT_LOOKED_UP; {mend}"
+            ),
+        ),
+        (
+            file::PHASES,
+            b"x,kafka,,cool_down,0,1,m,u,1\n",
+            format!(
+                "DIR/phases.csv, line 54, column phase: \"cool_down\" is none of start, first_touch, warm_up; {mend}"
+            ),
+        ),
+        (
+            file::PHASES,
+            b"x,kafka,,start,0,soon,m,u,1\n",
+            format!("DIR/phases.csv, line 54, column at_ms: \"soon\": invalid digit found in string; {mend}"),
+        ),
+        (
+            file::TRACES,
+            b"x,kafka,plain,sendfile,1,many,\n",
+            format!("DIR/traces.csv, line 7, column bytes: \"many\": invalid digit found in string; {mend}"),
+        ),
+    ];
+    for (name, bytes, expected) in cases {
+        let (dir, mut writer) = written();
+        writer.facts(&facts()).unwrap();
+        add_phases_and_traces(&mut writer, &mut manifest(&Truth::one_cell(1.0), vec![]));
+        append(dir.path(), name, bytes);
+        assert_eq!(error_of(dir.path()), expected);
+    }
 }
 
 #[test]

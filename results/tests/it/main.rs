@@ -10,8 +10,12 @@ mod reference;
 #[cfg(test)]
 mod rendered;
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod shown;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod synthetic;
+#[cfg(test)]
+mod targets;
