@@ -4,8 +4,10 @@ use broker_under_test::{Config, Server};
 use workloads::definition::{self, Definition};
 use workloads::native::fetch::{FetchClient, FetchSpec};
 use workloads::native::preload::{PreloadSpec, preload};
+use workloads::native::produce::{ProduceClient, ProduceSpec};
 use workloads::native::verify::verify;
-use workloads::native::{Bootstrap, Phase, Receiver, Security};
+use workloads::native::{Admin, Bootstrap, NewTopic, Phase, Receiver, Security};
+use workloads::payload::PayloadSpec;
 
 /// A broker with the definition's settings and one path.
 fn config(definition: &Definition, path: &str, data_dir: &str) -> Config {
@@ -96,4 +98,172 @@ fn every_path_delivers_what_was_preloaded() {
         1,
         "the same seed stores the same records whichever the path"
     );
+}
+
+/// A broker with its own defaults.
+fn plain_broker(folder: &tempfile::TempDir) -> Server {
+    let mut config = Config::default();
+    let data_dir = folder.path().join("data");
+    for (key, value) in [
+        ("log.dirs", data_dir.to_str().expect("the path is text")),
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+    ] {
+        config.set(key, value, "test").expect("the broker knows the setting");
+    }
+    let config = config.complete().expect("a data folder is set");
+    Server::start(config, None).expect("the broker starts")
+}
+
+#[test]
+fn what_is_produced_to_several_partitions_lies_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let brokers = Bootstrap::from(broker.address);
+    let plain = Security::default();
+    let mut admin = Admin::connect(broker.address, &plain).unwrap();
+    for (topic, partitions, batch_bytes, in_flight) in [
+        ("small", 1, 16_384, 1),
+        ("wide", 16, 4_096, 8),
+        ("large", 3, 900_000, 4),
+    ] {
+        admin.create_topic(&NewTopic::new(topic, partitions)).unwrap();
+        let spec = ProduceSpec {
+            topic: topic.to_owned(),
+            partitions,
+            batch_bytes,
+            payload: PayloadSpec::Json {
+                record_bytes: 100,
+                entropy: 0.25,
+            },
+            seed: 3,
+            in_flight,
+            acks: -1,
+            pool_batches: 33,
+            socket_send_buffer_bytes: None,
+            socket_congestion_control: None,
+            bytes_max: None,
+        };
+        let mut client = ProduceClient::connect(&brokers, &plain, spec).unwrap();
+        let pass = Phase {
+            duration_ms: 60_000,
+            single_pass: true,
+        };
+        for passes in 1..=3 {
+            let result = client.run(pass).unwrap();
+            assert_eq!((result.responses, result.data_ended), (33, true));
+            assert_eq!(client.ledger().total_batches(), 33 * passes);
+        }
+        let checks = verify(&brokers, &plain, client.ledger(), 1 << 20).unwrap();
+        assert!(checks.iter().all(|check| check.ok), "{topic}: {checks:?}");
+        let ends = admin.end_offsets(topic, partitions).unwrap();
+        assert_eq!(ends.iter().sum::<i64>() as u64, client.ledger().total_records());
+    }
+    broker.stop().unwrap();
+}
+
+#[test]
+fn preloaded_partitions_are_drained_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let brokers = Bootstrap::from(broker.address);
+    let plain = Security::default();
+    let spec = PreloadSpec {
+        topic: "wide".to_owned(),
+        partitions: 5,
+        replicas: 1,
+        configs: Default::default(),
+        stored_batch_bytes: 4_096,
+        file_bytes: 5 << 18,
+        payload: PayloadSpec::Random { record_bytes: 300 },
+        seed: 4,
+        base_timestamp_ms: 1_700_000_000_000,
+    };
+    let index = preload(&brokers, &plain, &spec).unwrap();
+    for receiver in [Receiver::Copy, Receiver::Discard] {
+        let spec = FetchSpec {
+            response_bytes: 50_000,
+            in_flight: 3,
+            max_wait_ms: 500,
+            receiver,
+            receive_buffer_bytes: 65_536,
+            socket_receive_buffer_bytes: None,
+        };
+        let mut client = FetchClient::connect(&brokers, &plain, index.clone(), spec).unwrap();
+        let pass = client
+            .run(Phase {
+                duration_ms: 60_000,
+                single_pass: true,
+            })
+            .unwrap();
+        assert_eq!((pass.delivered_bytes, pass.data_ended), (5 << 18, true));
+        assert_eq!(pass.records, index.ledger.total_records());
+    }
+    broker.stop().unwrap();
+}
+
+#[test]
+fn topics_and_settings_are_administered() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let mut admin = Admin::connect(broker.address, &Security::default()).unwrap();
+    let produce = kafka_wire::ApiKey::Produce.code();
+    assert!(
+        admin
+            .api_versions()
+            .unwrap()
+            .apis
+            .iter()
+            .any(|api| api.key == produce && api.max >= 9)
+    );
+    assert_eq!(admin.broker_version().unwrap(), None, "it has no feature levels");
+
+    let topic = NewTopic::new("orders", 4).with("segment.bytes", "1048576");
+    admin.create_topic(&topic).unwrap();
+    assert_eq!(admin.list_topics().unwrap(), ["orders"]);
+    let metadata = admin.metadata(Some(&["orders", "none"])).unwrap();
+    let partitions: Vec<(i16, usize)> = metadata.topics.iter().map(|t| (t.error, t.partitions.len())).collect();
+    assert_eq!(partitions, [(0, 4), (3, 0)]);
+    assert_eq!(admin.end_offsets("orders", 4).unwrap(), [0; 4]);
+    let settings = admin.describe_topic_configs("orders").unwrap();
+    let segment = settings.iter().find(|entry| entry.name == "segment.bytes").unwrap();
+    assert_eq!((segment.value.as_deref(), segment.is_default), (Some("1048576"), false));
+
+    let error = admin.create_topic(&topic).unwrap_err().to_string();
+    assert!(
+        error.contains("(TopicAlreadyExists)") && error.contains("choose another name"),
+        "{error}"
+    );
+    let error = admin.leaders("orders", 5).unwrap_err().to_string();
+    assert!(
+        error.contains("topic `orders`, partition 4, was refused: error 3"),
+        "{error}"
+    );
+    let error = admin
+        .create_topic(&NewTopic {
+            replicas: 3,
+            ..NewTopic::new("r", 1)
+        })
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("as many replicas as there are brokers"), "{error}");
+    admin.delete_topic("orders").unwrap();
+    assert_eq!(admin.list_topics().unwrap(), [""; 0]);
+    assert!(
+        admin
+            .delete_topic("orders")
+            .unwrap_err()
+            .to_string()
+            .contains("UnknownTopicOrPartition")
+    );
+
+    let node = metadata.brokers[0].id;
+    let settings = admin.describe_broker_configs(node).unwrap();
+    let dirs = settings.iter().find(|entry| entry.name == "log.dirs").unwrap();
+    assert!(!dirs.is_default && dirs.value.as_deref().is_some_and(|value| value.ends_with("data")));
+    let error = admin.describe_broker_configs(node + 1).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("there is no broker {}; there are {node}", node + 1)),
+        "{error}"
+    );
+    broker.stop().unwrap();
 }

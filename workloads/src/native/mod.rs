@@ -26,7 +26,8 @@ mod stream;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tls_tests;
 pub mod verify;
 

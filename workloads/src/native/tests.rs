@@ -41,6 +41,8 @@ pub(super) enum Fault {
 struct Log {
     batches: Vec<Vec<u8>>,
     next_offset: i64,
+    /// Fetches that do not show the last batch yet, as replicas that are behind don't.
+    lag: u32,
 }
 
 /// One broker; all brokers of a cluster share the partitions, and each leads every so many of them.
@@ -263,10 +265,12 @@ impl Peer {
             ApiKey::Fetch => {
                 let request = FetchRequest::decode(&mut cursor, version).unwrap();
                 let asked = request.partitions[0];
-                let log = &logs[asked.partition as usize];
+                let log = &mut logs[asked.partition as usize];
+                let is_behind = log.lag > 0;
+                log.lag = log.lag.saturating_sub(1);
+                let visible = &log.batches[..log.batches.len() - usize::from(is_behind)];
                 let mut records = Vec::new();
-                for batch in log
-                    .batches
+                for batch in visible
                     .iter()
                     .skip_while(|batch| base_offset(batch) < asked.fetch_offset)
                 {
@@ -281,7 +285,11 @@ impl Peer {
                     _ if self.leads(asked.partition) => 0,
                     _ => 6,
                 };
-                let (high_watermark, records_bytes) = (log.next_offset, records.len());
+                let high_watermark = match log.batches.last() {
+                    Some(hidden) if is_behind => base_offset(hidden),
+                    _ => log.next_offset,
+                };
+                let records_bytes = records.len();
                 let writer = ResponseWriter::new(version);
                 writer.start(&mut out, 0, 1);
                 writer.topic(&mut out, asked.topic, 1);
@@ -484,6 +492,15 @@ fn the_full_check_finds_each_kind_of_damage() {
         let found = failed(&checks);
         assert!(expected.iter().all(|name| found.contains(name)), "{what}: {found:?}");
     }
+}
+
+#[test]
+fn the_full_check_waits_for_replicas_that_are_behind() {
+    let (peer, index) = loaded();
+    peer.partitions.lock().unwrap()[0].lag = 15;
+    let checks = verify(&peer.brokers(), &PLAIN, &index.ledger, 10_240).unwrap();
+    assert_eq!(failed(&checks), [""; 0], "{checks:?}");
+    assert_eq!(peer.partitions.lock().unwrap()[0].lag, 0);
 }
 
 #[test]
@@ -924,7 +941,8 @@ fn a_produce_that_goes_wrong_is_an_error_that_says_where() {
         let error = client.run(ONE_PASS).unwrap_err().to_string();
         assert!(error.contains(expected), "{fault:?}: {error}");
     }
-    let rows: [(fn(&mut ProduceSpec), &str); 7] = [
+    type Change = fn(&mut ProduceSpec);
+    let rows: [(Change, &str); 7] = [
         (|spec| spec.partitions = 0, "at least one partition"),
         (
             |spec| spec.partitions = 2,

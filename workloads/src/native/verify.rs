@@ -11,11 +11,16 @@ use super::security::Security;
 use kafka_wire::fetch::{ResponseHead, encode_request};
 use kafka_wire::{BatchHeader, BatchIter, RecordIter};
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 /// Largest number of batches that are read beyond the ledger before the reader stops.
 const EXTRA_BATCHES_MAX: u64 = 16;
 /// How long the broker may hold a fetch back, ms.
 const WAIT_MS: i32 = 100;
+/// How long the replicas may take to have what the leader alone has acknowledged; only then may it be read.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks at that.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 /// Most partitions that are listed by number.
 const LISTED_MAX: usize = 16;
 
@@ -162,6 +167,7 @@ fn read_partition(
         next_offset: expected.first_offset,
         ..Seen::default()
     };
+    let deadline = Instant::now() + CATCH_UP_TIMEOUT;
     loop {
         let offset = seen.next_offset;
         let frame = connection.ask(|out, id| encode_request(out, id, topic, partition, offset, bytes_max, WAIT_MS))?;
@@ -172,10 +178,16 @@ fn read_partition(
         let records = frame.get(head.head_bytes..).unwrap_or_default();
         look_at(&mut seen, records.get(..head.result.records_bytes).unwrap_or(records));
         seen.high_watermark = head.result.high_watermark;
-        // Without progress, or far beyond the ledger, there is nothing more to learn.
-        let enough = seen.batches > expected.batches + EXTRA_BATCHES_MAX;
-        if seen.next_offset <= offset || enough || seen.next_offset >= seen.high_watermark {
+        let has_progress = seen.next_offset > offset;
+        let is_caught_up = seen.high_watermark >= expected.next_offset;
+        let is_enough = seen.batches > expected.batches + EXTRA_BATCHES_MAX;
+        let is_at_end = !has_progress || seen.next_offset >= seen.high_watermark;
+        // Far beyond the ledger, or at the end of what may be read, there is nothing more to learn.
+        if is_enough || (is_at_end && (is_caught_up || Instant::now() > deadline)) {
             return Ok(seen);
+        }
+        if !has_progress {
+            std::thread::sleep(CATCH_UP_PAUSE);
         }
     }
 }
