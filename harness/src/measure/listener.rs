@@ -1,6 +1,5 @@
 //! Trials of a Kafka-compatible broker's listeners: the broker runs on, the topic lies there already, one client drains it for a window.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -100,7 +99,7 @@ impl<'a> Listener<'a> {
                 topic: name.clone(),
                 partitions: 1,
                 replicas: served.replicas,
-                configs: kept_for_ever(),
+                configs: served.topic_settings.clone(),
                 stored_batch_bytes: self.fetch.stored_batch_bytes as usize,
                 file_bytes,
                 payload: self.setup.payload.clone(),
@@ -323,14 +322,6 @@ pub(super) fn verify(
     };
     worker.quit()?;
     Ok(checks)
-}
-
-/// Retention must not take away what a run still reads.
-pub(super) fn kept_for_ever() -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("retention.ms".to_owned(), "-1".to_owned()),
-        ("retention.bytes".to_owned(), "-1".to_owned()),
-    ])
 }
 
 /// The one segment of a topic's only partition.

@@ -3,6 +3,7 @@
 //! Every target runs from the first block to the last, warmed up, and idles while another one is measured.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -154,7 +155,7 @@ impl<'a> LoadBench<'a> {
                 topic,
                 partitions: levels.partitions,
                 replicas: served.replicas,
-                configs: listener::kept_for_ever(),
+                configs: served.topic_settings.clone(),
                 stored_batch_bytes: levels.batch_bytes as usize,
                 // At least one batch for each partition.
                 file_bytes: self.load.fetch_bytes.max(share) / share * share,
@@ -176,7 +177,7 @@ impl<'a> LoadBench<'a> {
             name: name.clone(),
             partitions: levels.partitions,
             replicas: served.replicas,
-            configs: listener::kept_for_ever(),
+            configs: served.topic_settings.clone(),
         })?;
         let created_in = began.elapsed();
         let spec = ProduceSpec {
@@ -329,6 +330,8 @@ impl<'a> LoadBench<'a> {
         let keep = fresh.as_ref().map(|_| ledger_file.clone());
         let mut client = self.worker(&served, &levels, fresh.as_ref(), trial.seed, times, keep)?;
         client.ready()?;
+        // What the trials before left dirty would be written back in this one's window, by whose CPU time nobody could tell.
+        nix::unistd::syncfs(File::open(self.setup.scratch)?)?;
         let window = Window::open(&served.processes, client.process.id())?;
         client.go()?;
         let phase = client.phase(|| ())?;

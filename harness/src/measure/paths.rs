@@ -21,6 +21,7 @@ use crate::measure::dataset::{self, Dataset, TOPIC};
 use crate::measure::drain::{self, Levels};
 use crate::measure::outcome::{SenderCounts, TrialOutcome, drained};
 use crate::measure::sample::ProcessSample;
+use crate::measure::stage::with_terms;
 use crate::measure::window::Window;
 use crate::measure::worker::Worker;
 use crate::target::bundled::{BrokerSpec, BundledBroker};
@@ -180,7 +181,7 @@ impl<'a> Paths<'a> {
             Vec::new()
         };
         // The path differs from trial to trial and says nothing about the target.
-        let receipt = broker.receipt(&["fetch.path"]);
+        let receipt = with_terms(broker.receipt(&["fetch.path"]), self.definition, self.setup);
         broker.stop()?;
         let outcome = drained(trial, BUNDLED, phase, &used, Some(&counts), Some(resident));
         Ok(TrialOutcome {

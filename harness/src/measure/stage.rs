@@ -35,6 +35,8 @@ pub struct Served {
     pub data_dirs: Vec<PathBuf>,
     /// Replicas that a topic gets.
     pub replicas: u16,
+    /// Settings that a topic gets: retention must not take away what a run still reads. The bundled broker has none, and says so.
+    pub topic_settings: BTreeMap<String, String>,
 }
 
 /// What the stage has to tell since it was asked last.
@@ -243,6 +245,7 @@ impl Stage {
                     processes: kafka.processes(),
                     data_dirs: kafka.data_dirs(),
                     replicas: 1,
+                    topic_settings: kept_for_ever(),
                 }
             }
             BUNDLED => {
@@ -253,6 +256,7 @@ impl Stage {
                     processes: vec![broker.process.id()],
                     data_dirs: Vec::new(),
                     replicas: 1,
+                    topic_settings: BTreeMap::new(),
                 }
             }
             CLUSTER => {
@@ -263,6 +267,7 @@ impl Stage {
                     processes: Vec::new(),
                     data_dirs: Vec::new(),
                     replicas: cluster.replicas,
+                    topic_settings: kept_for_ever(),
                 }
             }
             other => bail!("nothing is known of a target {other}"),
@@ -345,6 +350,12 @@ impl Drop for Stage {
     }
 }
 
+fn kept_for_ever() -> BTreeMap<String, String> {
+    ["retention.ms", "retention.bytes"]
+        .map(|name| (name.to_owned(), "-1".to_owned()))
+        .into()
+}
+
 fn trusting(ca_file: &std::path::Path) -> Security {
     Security {
         tls: Some(Tls {
@@ -358,7 +369,7 @@ fn trusting(ca_file: &std::path::Path) -> Security {
 }
 
 /// What is the same for every target, beside its own settings: who sends what, and where it runs.
-fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) -> TargetReceipt {
+pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) -> TargetReceipt {
     let mut term = |name: &str, text: String| {
         receipt.terms.entry(name.to_owned()).or_insert(text);
     };

@@ -115,8 +115,25 @@ impl BundledBroker {
             effective_config: stable(&self.info.settings),
             differs_from_default: stable(&self.info.differs),
             durability_class: "page cache (no flush before the acknowledgement), acks=all, 1 replica".to_owned(),
-            differences: Vec::new(),
-            terms: BTreeMap::new(),
+            differences: vec![
+                "It checks the header, the record count and the CRC of a batch, and never looks at its records."
+                    .to_owned(),
+                "It has no replication, no transactions, no retention, no time index and no metrics.".to_owned(),
+            ],
+            terms: BTreeMap::from([
+                (
+                    "heap".to_owned(),
+                    "none to bound: compiled, and its buffers are".to_owned(),
+                ),
+                ("nodes".to_owned(), "1".to_owned()),
+                (
+                    "socket.congestion.control".to_owned(),
+                    match self.info.settings.get("socket.congestion.control").map(String::as_str) {
+                        Some("") | None => "the kernel's default".to_owned(),
+                        Some(name) => name.to_owned(),
+                    },
+                ),
+            ]),
         }
     }
 
