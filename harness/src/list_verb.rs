@@ -13,6 +13,9 @@ use crate::output::{self, wrapped};
 pub struct ShowArgs {
     /// Name as in `assay list`
     name: String,
+    /// Only the definition for this target: bundled or kafka
+    #[arg(long, value_name = "TARGET")]
+    target: Option<String>,
     /// Print the definition file itself, to copy and change
     #[arg(long)]
     toml: bool,
@@ -66,30 +69,53 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let all = embedded()?;
     let named: Vec<&Definition> = all.iter().filter(|d| d.name == args.name).collect();
     if named.is_empty() {
-        let mut known: Vec<&str> = all.iter().map(|d| d.name.as_str()).collect();
-        known.dedup();
         let facts = embedded_facts()?;
-        known.extend(facts.iter().map(|facts| facts.name.as_str()));
+        let names = all.iter().map(|d| d.name.as_str());
+        let mut known: Vec<&str> = names.chain(facts.iter().map(|facts| facts.name.as_str())).collect();
+        known.sort_unstable();
+        known.dedup();
         bail!(
             "there is no experiment '{}'; there are: {}",
             args.name,
             known.join(", ")
         );
     }
+    let is_asked = |d: &&Definition| args.target.as_ref().is_none_or(|target| d.targets().contains(target));
+    let asked: Vec<&Definition> = named.iter().copied().filter(is_asked).collect();
+    let Some(first) = asked.first() else {
+        let targets: Vec<String> = named.iter().flat_map(|d| d.targets()).collect();
+        bail!("{} has definitions for {}", args.name, targets.join(", "));
+    };
     if args.toml {
+        // One file, so that what is printed is a definition.
         let texts = definition::embedded_texts();
         texts
-            .filter(|(path, _)| path.split('.').next() == Some(args.name.as_str()))
+            .filter(|(path, _)| *path == file_name(first))
             .for_each(|(_, text)| out!("{text}"));
+        for other in &asked[1..] {
+            errln!(
+                "there is another definition of {}: --target {}",
+                other.name,
+                other.target
+            );
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    for (place, definition) in named.into_iter().enumerate() {
+    for (place, definition) in asked.into_iter().enumerate() {
         if place > 0 {
             outln!();
         }
         out!("{}", describe(definition));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file that a definition was embedded from.
+fn file_name(definition: &Definition) -> String {
+    match definition.target == BUNDLED {
+        true => format!("{}.toml", definition.name),
+        false => format!("{}.{}.toml", definition.name, definition.target),
+    }
 }
 
 fn describe_facts(definition: &FactsDefinition) -> String {

@@ -1,5 +1,6 @@
 //! Trials of a Kafka-compatible broker's listeners: the broker runs on, the topic lies there already, one client drains it for a window.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -99,7 +100,7 @@ impl<'a> Listener<'a> {
                 topic: name.clone(),
                 partitions: 1,
                 replicas: served.replicas,
-                configs: served.topic_settings.clone(),
+                configs: BTreeMap::new(),
                 stored_batch_bytes: self.fetch.stored_batch_bytes as usize,
                 file_bytes,
                 payload: self.setup.payload.clone(),

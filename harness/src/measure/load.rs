@@ -155,7 +155,7 @@ impl<'a> LoadBench<'a> {
                 topic,
                 partitions: levels.partitions,
                 replicas: served.replicas,
-                configs: served.topic_settings.clone(),
+                configs: BTreeMap::new(),
                 stored_batch_bytes: levels.batch_bytes as usize,
                 // At least one batch for each partition.
                 file_bytes: self.load.fetch_bytes.max(share) / share * share,
@@ -177,7 +177,7 @@ impl<'a> LoadBench<'a> {
             name: name.clone(),
             partitions: levels.partitions,
             replicas: served.replicas,
-            configs: served.topic_settings.clone(),
+            configs: BTreeMap::new(),
         })?;
         let created_in = began.elapsed();
         let spec = ProduceSpec {

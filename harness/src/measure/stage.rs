@@ -35,8 +35,6 @@ pub struct Served {
     pub data_dirs: Vec<PathBuf>,
     /// Replicas that a topic gets.
     pub replicas: u16,
-    /// Settings that a topic gets: retention must not take away what a run still reads. The bundled broker has none, and says so.
-    pub topic_settings: BTreeMap<String, String>,
 }
 
 /// What the stage has to tell since it was asked last.
@@ -245,7 +243,6 @@ impl Stage {
                     processes: kafka.processes(),
                     data_dirs: kafka.data_dirs(),
                     replicas: 1,
-                    topic_settings: kept_for_ever(),
                 }
             }
             BUNDLED => {
@@ -256,7 +253,6 @@ impl Stage {
                     processes: vec![broker.process.id()],
                     data_dirs: Vec::new(),
                     replicas: 1,
-                    topic_settings: BTreeMap::new(),
                 }
             }
             CLUSTER => {
@@ -267,7 +263,6 @@ impl Stage {
                     processes: Vec::new(),
                     data_dirs: Vec::new(),
                     replicas: cluster.replicas,
-                    topic_settings: kept_for_ever(),
                 }
             }
             other => bail!("nothing is known of a target {other}"),
@@ -348,12 +343,6 @@ impl Drop for Stage {
             errln!("error: {error:#}");
         }
     }
-}
-
-fn kept_for_ever() -> BTreeMap<String, String> {
-    ["retention.ms", "retention.bytes"]
-        .map(|name| (name.to_owned(), "-1".to_owned()))
-        .into()
 }
 
 fn trusting(ca_file: &std::path::Path) -> Security {

@@ -69,7 +69,25 @@ fn list_and_show_tell_what_there_is() {
     place
         .assay(&["show", "nothing"])
         .code(3)
-        .complains(&["there is no experiment 'nothing'; there are: zero-copy"]);
+        .complains(&["there is no experiment 'nothing'; there are: folklore-facts, head-to-head, zero-copy"]);
+
+    place
+        .assay(&["show", "zero-copy", "--target", "kafka"])
+        .code(0)
+        .says(&["zero-copy (on kafka)", "listener: tls, plain (under test, against tls)"]);
+    place
+        .assay(&["show", "zero-copy", "--target", "rocketmq"])
+        .code(3)
+        .complains(&["zero-copy has definitions for bundled, kafka"]);
+    place
+        .assay(&["show", "folklore-facts"])
+        .code(0)
+        .says(&["Statements\n", "zookeeper"]);
+    place.assay(&["show", "head-to-head"]).code(0).says(&[
+        "on kafka and bundled",
+        "Held still on kafka",
+        "only at batch_bytes",
+    ]);
 
     // What it prints is a definition.
     let text = place.assay(&["show", "zero-copy", "--toml"]).code(0).stdout;
@@ -110,9 +128,13 @@ fn mistakes_on_the_command_line_have_a_hint() {
         (&["run", "--seed", "x"], "invalid digit"),
         (
             &["run", "zero-cpy"],
-            "there is no experiment 'zero-cpy'; there are: zero-copy",
+            "there is no experiment 'zero-cpy'; there are: folklore-facts, head-to-head, zero-copy",
         ),
-        (&["run", "--target", "kafka"], "there is no target 'kafka' yet"),
+        (
+            &["run", "--target", "kafak"],
+            "there is no target 'kafak'; there are: bundled, kafka, rocketmq",
+        ),
+        (&["run", "--target", "kafka://h"], "is not host:port"),
         (&["run", "--payload"], "a value is required"),
         (&["report"], "<DIR>"),
         (&["show"], "<NAME>"),
@@ -209,7 +231,7 @@ fn a_folder_that_is_no_run_or_a_broken_one() {
         .code(3)
         .complains(&["garbage/manifest.json, line 1", "run the experiment again"]);
     broken("newer", "manifest.json", &|text| {
-        text.replace("\"schema_version\": 1", "\"schema_version\": 99")
+        text.replace("\"schema_version\": 2", "\"schema_version\": 99")
     })
     .code(3)
     .complains(&["schema version 99", "use a newer assay"]);

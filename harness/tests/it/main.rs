@@ -13,3 +13,5 @@ mod strace;
 mod support;
 #[cfg(test)]
 mod target;
+#[cfg(test)]
+mod targets;
