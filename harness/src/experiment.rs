@@ -344,7 +344,7 @@ impl Run<'_> {
         self.note(&mut stage)?;
         let measured = self.trials(&mut benches, &stage)?;
         for (_, bench) in &mut benches {
-            let traces = bench.traces(&mut stage, |doing| self.progress.doing(doing))?;
+            let traces = bench.finish(&mut stage, |doing| self.progress.doing(doing))?;
             self.writer.traces(&traces)?;
         }
         drop(benches);

@@ -72,14 +72,18 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Untimed system-call traces, where the kind of trial has a use for them.
+    /// What comes after the last trial: untimed system-call traces, and what the trials have to tell together.
     ///
     /// # Errors
     /// A client fails, or Ctrl-C. That nothing can be traced here is a note on the stage.
-    pub fn traces(&mut self, stage: &mut Stage, doing: impl Fn(&str)) -> anyhow::Result<Vec<TraceCount>> {
+    pub fn finish(&mut self, stage: &mut Stage, doing: impl Fn(&str)) -> anyhow::Result<Vec<TraceCount>> {
         match self {
             Bench::Listener(listener) => listener.traces(stage, doing),
-            Bench::Paths(_) | Bench::Load(_) => Ok(Vec::new()),
+            Bench::Load(load) => {
+                load.tell(stage);
+                Ok(Vec::new())
+            }
+            Bench::Paths(_) => Ok(Vec::new()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use results::schema::{self, PhasePoint, PlannedTrial, TrialRole};
+use results::schema::{self, PhasePoint, PhaseSummary, PlannedTrial, TrialRole};
 use workloads::definition::{Arm, Definition, Load, Profile, Role, TARGET_FACTOR};
 use workloads::native::fetch::FetchSpec;
 use workloads::native::ledger::Ledger;
@@ -69,6 +69,8 @@ pub struct LoadBench<'a> {
     profile: &'a Profile,
     /// What fetching arms drain: the index of each topic.
     filled: BTreeMap<Levels, PathBuf>,
+    /// Seconds that topics took to be made, and to be touched, by target and partitions.
+    touched: BTreeMap<(String, u32), Vec<(f64, f64)>>,
     setup: &'a Setup<'a>,
 }
 
@@ -97,6 +99,7 @@ impl<'a> LoadBench<'a> {
             load,
             profile,
             filled: BTreeMap::new(),
+            touched: BTreeMap::new(),
             setup,
         };
         let measured: Vec<&Arm> = profile.arms.iter().filter(|arm| arm.role == Role::Measured).collect();
@@ -315,7 +318,7 @@ impl<'a> LoadBench<'a> {
     ///
     /// # Errors
     /// The trial failed, or Ctrl-C.
-    pub fn run(&self, trial: &PlannedTrial, check: bool, stage: &Stage) -> anyhow::Result<TrialOutcome> {
+    pub fn run(&mut self, trial: &PlannedTrial, check: bool, stage: &Stage) -> anyhow::Result<TrialOutcome> {
         if trial.role == TrialRole::Limit {
             bail!("a load has no bare loop");
         }
@@ -351,6 +354,11 @@ impl<'a> LoadBench<'a> {
                     outcome.ledger = drain::ledger(trial, checks);
                 }
                 outcome.phases = touched(trial, fresh);
+                let both = (fresh.created_in.as_secs_f64(), fresh.touched_in.as_secs_f64());
+                self.touched
+                    .entry((levels.target.clone(), levels.partitions))
+                    .or_default()
+                    .push(both);
                 std::fs::remove_file(&ledger_file)?;
                 stage.delete_topic(&levels.target, &fresh.name)?;
             }
@@ -365,6 +373,36 @@ impl<'a> LoadBench<'a> {
             None => {}
         }
         Ok(outcome)
+    }
+}
+
+impl LoadBench<'_> {
+    /// Tells the stage what making and touching topics took.
+    pub fn tell(&self, stage: &mut Stage) {
+        for ((target, partitions), times) in &self.touched {
+            let median = |of: fn(&(f64, f64)) -> f64| {
+                let mut values: Vec<f64> = times.iter().map(of).collect();
+                values.sort_by(f64::total_cmp);
+                values[values.len() / 2]
+            };
+            let (created, touched) = (median(|times| times.0), median(|times| times.1));
+            let summary = PhaseSummary {
+                target: target.clone(),
+                arm: format!("{partitions} partition{}", if *partitions == 1 { "" } else { "s" }),
+                phase: schema::Phase::FirstTouch,
+                seconds: median(|times| times.0 + times.1),
+                windows: times.len() as u32,
+                steady: None,
+                rule: String::new(),
+                note: format!(
+                    "median of {} topics; {:.1} ms until a new topic is writable, {:.1} ms for a batch into each partition",
+                    times.len(),
+                    created * 1e3,
+                    touched * 1e3
+                ),
+            };
+            stage.add(Vec::new(), summary);
+        }
     }
 }
 

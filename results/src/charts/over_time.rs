@@ -33,9 +33,12 @@ struct Panel<'a> {
     lines: Vec<Line<'a>>,
 }
 
-/// One chart for each phase that has a line with at least two windows.
+/// The phases whose windows follow each other without a gap; the others are repeated from time to time, and a table says more.
+const DRAWN: [Phase; 1] = [Phase::WarmUp];
+
+/// One chart for each phase that is drawn and has a line with at least two windows.
 pub(super) fn sketches(analysis: &Analysis, footer: &str) -> Vec<Sketch> {
-    Phase::ALL
+    DRAWN
         .into_iter()
         .filter_map(|phase| {
             let panels = panels(analysis, phase);
