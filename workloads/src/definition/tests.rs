@@ -496,18 +496,143 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ),
 ];
 
+const HEAD_TO_HEAD: &str = include_str!("../../definitions/head-to-head.toml");
+
+/// The same for what only a comparison of targets has, in `head-to-head.toml`.
+const BROKEN_LOADS: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "levels = [\"kafka\", \"bundled\"]",
+        "levels = [\"kafka\", \"pulsar\"]",
+        "",
+        "unknown level `bundled`",
+        "kafka, pulsar",
+    ),
+    (
+        "levels = [\"kafka\", \"bundled\"]",
+        "levels = [\"kafka\", \"bundled\", \"pulsar\"]",
+        "\"pulsar\"",
+        "`target` can't do `pulsar`",
+        "bundled, kafka",
+    ),
+    (
+        "levels = [\"produce\", \"fetch\"]",
+        "levels = [\"produce\", \"fetch\", \"copy\"]",
+        "\"copy\"",
+        "`workload` can't do `copy`",
+        "produce, fetch",
+    ),
+    (
+        "name = \"partitions\"",
+        "name = \"partition\"",
+        "[load]",
+        "there is no factor `partitions`",
+        "a load has the factors target, workload",
+    ),
+    (
+        "levels = [1, 16]",
+        "levels = [0, 16]",
+        "0",
+        "`0` is not a number of partitions",
+        "between 1 and",
+    ),
+    (
+        "levels = [16384, 65536, 1048576]",
+        "levels = [16384, 65536, 2097152]",
+        "2097152",
+        "a batch can't have that size",
+        "between 256 and 1048576",
+    ),
+    (
+        "levels = [100, 1024]",
+        "levels = [8, 1024]",
+        "8",
+        "the record is 8",
+        "between 32 and 16288",
+    ),
+    (
+        "acks = \"all\"",
+        "acks = \"none\"",
+        "\"none\"",
+        "unknown variant `none`",
+        "assay show",
+    ),
+    (
+        "in_flight = 5",
+        "in_flight = 500",
+        "500",
+        "in_flight is 500",
+        "between 1 and 64",
+    ),
+    ("[load]", "[lode]", "lode", "unknown field `lode`", "assay show"),
+    (
+        "entropy = 0.25",
+        "entropy = 0.25\nrecord_bytes = 100",
+        "100",
+        "a factor already",
+        "remove it",
+    ),
+    (
+        "windows = 15",
+        "windows = 2",
+        "2",
+        "the windows that are looked at is 2",
+        "between 3 and 100",
+    ),
+    (
+        "[settings_of.kafka]",
+        "[settings_of.pulsar]",
+        "pulsar",
+        "unknown target `pulsar`",
+        "bundled, kafka",
+    ),
+    (
+        "only = { workload = \"fetch\" }",
+        "only = { workload = \"copy\" }",
+        "\"copy\"",
+        "unknown level of `workload` `copy`",
+        "produce, fetch",
+    ),
+    (
+        "only = { workload = \"fetch\" }",
+        "only = { target = \"kafka\" }",
+        "target",
+        "unknown factor of a cell `target`",
+        "workload, record_bytes",
+    ),
+    (
+        "transport = \"loopback\"",
+        "transport = \"loopback\"\ntarget = \"rocketmq\"",
+        "\"rocketmq\"",
+        "unknown target `rocketmq`",
+        "bundled, kafka",
+    ),
+    (
+        "[warm_up]",
+        "[fetch]\nin_flight = 4\nin_flight_bytes = 1\nstored_batch_bytes = 4096\nfile_bytes = 4096\ncold_file_bytes = 4096\n\
+         max_wait_ms = 5\nreceive_buffer_bytes = 4096\n\n[warm_up]",
+        "[load]",
+        "`fetch` and `load` are both there",
+        "keep the one",
+    ),
+];
+
 #[test]
 fn each_kind_of_error_names_file_line_and_remedy() {
-    for (from, to, points_at, message, remedy) in BROKEN {
-        assert!(ZERO_COPY.contains(from), "the definition has no {from:?} any more");
-        let text = ZERO_COPY.replacen(from, to, 1);
-        let error = Definition::parse("zero-copy.toml", &text).expect_err(to);
+    let of = |file: &'static str| move |row: &'static (_, _, _, _, _)| (file, row);
+    let rows = BROKEN
+        .iter()
+        .map(of(ZERO_COPY))
+        .chain(BROKEN_LOADS.iter().map(of(HEAD_TO_HEAD)));
+    for (definition, (from, to, points_at, message, remedy)) in rows {
+        assert!(definition.contains(from), "the definition has no {from:?} any more");
+        let text = definition.replacen(from, to, 1);
+        let error = Definition::parse("mine.toml", &text).expect_err(to);
         assert!(error.message.contains(message), "{to:?}: {error}");
         assert!(error.remedy.contains(remedy), "{to:?}: {}", error.remedy);
         assert!(
             error
                 .to_string()
-                .starts_with(&format!("zero-copy.toml:{}:{}: ", error.line, error.column))
+                .starts_with(&format!("mine.toml:{}:{}: ", error.line, error.column))
         );
         let line = text.lines().nth(error.line - 1).unwrap_or_default();
         let place: String = line.chars().skip(error.column - 1).collect();
