@@ -297,6 +297,7 @@ impl<'a> LoadBench<'a> {
             unit,
         };
         let warmed = warm_up::until_steady(subject, &rule, || {
+            self.sync()?;
             let window = Window::open(&served.processes, client.process.id())?;
             client.go()?;
             let phase = client.phase(|| ())?;
@@ -312,6 +313,11 @@ impl<'a> LoadBench<'a> {
             stage.delete_topic(&levels.target, &fresh.name)?;
         }
         Ok(())
+    }
+
+    /// What was written before and is dirty would be written back in the next window, by whose CPU time nobody could tell.
+    fn sync(&self) -> anyhow::Result<()> {
+        Ok(nix::unistd::syncfs(File::open(self.setup.scratch)?)?)
     }
 
     /// Runs one trial; `check` asks for the full check of what was stored or delivered, after the window.
@@ -333,8 +339,7 @@ impl<'a> LoadBench<'a> {
         let keep = fresh.as_ref().map(|_| ledger_file.clone());
         let mut client = self.worker(&served, &levels, fresh.as_ref(), trial.seed, times, keep)?;
         client.ready()?;
-        // What the trials before left dirty would be written back in this one's window, by whose CPU time nobody could tell.
-        nix::unistd::syncfs(File::open(self.setup.scratch)?)?;
+        self.sync()?;
         let window = Window::open(&served.processes, client.process.id())?;
         client.go()?;
         let phase = client.phase(|| ())?;

@@ -92,6 +92,10 @@ impl Targets {
                 Ok(false) => available.skip("Apache Kafka is not fetched: assay target fetch kafka"),
                 Err(why) => available.skip(&why.to_string()),
             }
+            // A comparison that nobody asked to be made with one side only has nothing to say.
+            if names_none && experiment.compares_targets() && !available.kafka {
+                available.bundled = false;
+            }
         }
         Ok(available)
     }

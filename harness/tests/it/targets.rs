@@ -190,6 +190,12 @@ fn without_java_the_run_goes_on_without_kafka() {
             .iter()
             .any(|note| note.starts_with("left out: kafka: "))
     );
+    // One side of a comparison is none, unless it was asked for by name.
+    run(&["run", "head-to-head"]).code(3).complains(&[
+        "kafka is left out: ",
+        "head-to-head: left out, it needs Apache Kafka",
+        "nothing could be measured",
+    ]);
     run(&["run", "folklore-facts"])
         .code(3)
         .complains(&["kafka is left out: ", "nothing could be measured"]);
