@@ -624,7 +624,6 @@ mod tests {
                 "zero-copy-kafka-by-size",
                 "zero-copy-kafka-cost-by-size",
                 "zero-copy-kafka-ratios",
-                "phase-first-touch",
                 "phase-warm-up",
             ]
         );
