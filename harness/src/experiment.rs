@@ -203,20 +203,8 @@ pub fn measure(
         errln!("removed {}, which a killed run left", abandoned.display());
     }
     let scratch = Scratch::create(&dir)?;
-    let mut manifest = Manifest {
-        schema_version: SCHEMA_VERSION,
-        name: experiment.name().to_owned(),
-        command: run_verb::command(),
-        started_utc: run_folder::now_utc(),
-        seed,
-        profile: settings.profile.as_str().to_owned(),
-        assay_version: env!("CARGO_PKG_VERSION").to_owned(),
-        git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),
-        machine: machine::receipt(&dir),
-        targets: Vec::new(),
-        experiments: parts.iter().map(|part| card::card(part, blocks)).collect(),
-        phases_summary: Vec::new(),
-    };
+    let mut manifest = manifest(settings, experiment.name(), seed, &dir);
+    manifest.experiments = parts.iter().map(|part| card::card(part, blocks)).collect();
     let cpus = Cpus::halves();
     manifest.machine.notes.push(match &cpus {
         Some((sender, receiver)) => format!("sender on CPU {sender}, receiver on CPU {receiver}"),
@@ -282,6 +270,24 @@ pub fn measure(
         return Ok(None);
     }
     Ok(Some(rendered.analysis))
+}
+
+/// What a manifest says before anything has run.
+pub fn manifest(settings: &Settings, name: &str, seed: u64, dir: &Path) -> Manifest {
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        name: name.to_owned(),
+        command: run_verb::command(),
+        started_utc: run_folder::now_utc(),
+        seed,
+        profile: settings.profile.as_str().to_owned(),
+        assay_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),
+        machine: machine::receipt(dir),
+        targets: Vec::new(),
+        experiments: Vec::new(),
+        phases_summary: Vec::new(),
+    }
 }
 
 fn kept(done: usize, planned: usize, dir: &Path) -> String {

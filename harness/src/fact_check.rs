@@ -3,13 +3,12 @@
 use std::time::Instant;
 
 use results::analysis::Analysis;
-use results::schema::{Manifest, Phase, PhasePoint, PhaseSummary, SCHEMA_VERSION};
+use results::schema::{Phase, PhasePoint, PhaseSummary};
 use results::writer::RunWriter;
 use workloads::definition::KAFKA;
 use workloads::facts::FactsDefinition;
 
-use crate::experiment::Settings;
-use crate::measure::machine;
+use crate::experiment::{self, Settings};
 use crate::scratch::{self, Scratch};
 use crate::target::kafka::{Kafka, KafkaSpec};
 use crate::{facts, report_verb, run_folder, run_verb};
@@ -25,20 +24,8 @@ pub fn run(settings: &Settings, definition: &FactsDefinition) -> anyhow::Result<
         errln!("removed {}, which a killed run left", abandoned.display());
     }
     let scratch = Scratch::create(&dir)?;
-    let mut manifest = Manifest {
-        schema_version: SCHEMA_VERSION,
-        name: definition.name.clone(),
-        command: run_verb::command(),
-        started_utc: run_folder::now_utc(),
-        seed: settings.seed.unwrap_or_else(run_verb::seed_from_clock),
-        profile: settings.profile.as_str().to_owned(),
-        assay_version: env!("CARGO_PKG_VERSION").to_owned(),
-        git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),
-        machine: machine::receipt(&dir),
-        targets: Vec::new(),
-        experiments: Vec::new(),
-        phases_summary: Vec::new(),
-    };
+    let seed = settings.seed.unwrap_or_else(run_verb::seed_from_clock);
+    let mut manifest = experiment::manifest(settings, &definition.name, seed, &dir);
     let mut writer = RunWriter::create(&dir, &manifest)?;
     outln!("{}: {}", definition.name, definition.title);
     outln!("{} statements, looked up on Apache Kafka", definition.facts.len());

@@ -11,9 +11,8 @@ use anyhow::{Context, bail};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use workloads::native::Security;
 use workloads::native::preload::PreloadSpec;
-use workloads::worker::{WorkerResult, WorkerSpec};
 
-use crate::measure::worker::Worker;
+use crate::measure::drain;
 use crate::target::bundled::{BrokerSpec, BundledBroker};
 
 /// The topic of every pre-loaded data set.
@@ -41,35 +40,13 @@ impl Dataset {
         let dir = broker.data_dir.clone();
         let index = dir.with_extension("index.json");
         let running = BundledBroker::start(broker)?;
-        let spec = WorkerSpec::Preload {
-            address: running.address().into(),
-            security: Security::default(),
-            preload,
-            index: index.clone(),
-        };
-        let mut worker = Worker::start(&spec, None)?;
-        match worker.result(|| ())? {
-            WorkerResult::Preloaded { .. } => {}
-            other => bail!("the client answered {other:?} to a pre-load"),
-        }
-        worker.quit()?;
+        drain::fill(running.address().into(), Security::default(), preload, &index)?;
         running.stop()?;
         let folder = dir.join(format!("{TOPIC}-0"));
-        let segments = segments(&folder)?;
-        let [segment] = &segments[..] else {
-            bail!(
-                "{} holds {} segments with records, one was expected: raise log.segment.bytes",
-                folder.display(),
-                segments.len()
-            );
-        };
-        std::fs::set_permissions(segment, Permissions::from_mode(0o444))?;
-        File::open(segment)?.sync_all()?;
-        Ok(Dataset {
-            dir,
-            index,
-            segment: segment.clone(),
-        })
+        let segment = only_segment(&folder)?;
+        std::fs::set_permissions(&segment, Permissions::from_mode(0o444))?;
+        File::open(&segment)?.sync_all()?;
+        Ok(Dataset { dir, index, segment })
     }
 
     /// Makes `data_dir`, a fresh folder for one broker, with links to the segments and copies of the small files.
@@ -141,8 +118,23 @@ pub fn make_cold(segment: &Path) -> anyhow::Result<f64> {
     Ok(share)
 }
 
-/// The segments of a partition that hold records.
-pub fn segments(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The one segment of a partition that holds records.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn only_segment(folder: &Path) -> anyhow::Result<PathBuf> {
+    let segments = segments(folder)?;
+    match &segments[..] {
+        [segment] => Ok(segment.clone()),
+        _ => bail!(
+            "{} holds {} segments with records, one was expected: raise log.segment.bytes",
+            folder.display(),
+            segments.len()
+        ),
+    }
+}
+
+fn segments(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("can't list {}", folder.display()))?;
     let mut paths = entries
         .map(|entry| Ok(entry?.path()))

@@ -1,11 +1,17 @@
-//! What trials that drain a pre-loaded topic have in common, whatever serves them.
+//! What trials that drain a topic have in common, whatever serves them: how it is filled, drained and checked.
+
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use results::schema::{LedgerEntry, PlannedTrial};
 use workloads::definition::{Fetch, Profile};
 use workloads::native::fetch::FetchSpec;
+use workloads::native::preload::PreloadSpec;
 use workloads::native::verify::Check;
-use workloads::native::{Phase, Receiver};
+use workloads::native::{Bootstrap, Phase, Receiver, Security};
+use workloads::worker::{WorkerResult, WorkerSpec};
+
+use crate::measure::worker::Worker;
 
 /// A pass over a cold file may take longer than a window; longer than this it does not.
 const COLD_PASS_MS_MAX: u32 = 60_000;
@@ -100,4 +106,41 @@ pub fn ledger(trial: &PlannedTrial, checks: Vec<Check>) -> Vec<LedgerEntry> {
         ok: check.ok,
     };
     checks.into_iter().map(entry).collect()
+}
+
+/// Fills a topic by a client process, and leaves the client's index of it.
+///
+/// # Errors
+/// The client fails, or Ctrl-C.
+pub fn fill(brokers: Bootstrap, security: Security, preload: PreloadSpec, index: &Path) -> anyhow::Result<()> {
+    let spec = WorkerSpec::Preload {
+        address: brokers,
+        security,
+        preload,
+        index: index.to_owned(),
+    };
+    let mut worker = Worker::start(&spec, None)?;
+    match worker.result(|| ())? {
+        WorkerResult::Preloaded { .. } => worker.quit(),
+        other => bail!("the client answered {other:?} to a pre-load"),
+    }
+}
+
+/// Reads a whole topic by a client process, and holds it against an index or a ledger.
+///
+/// # Errors
+/// The client fails, or Ctrl-C.
+pub fn verify(brokers: Bootstrap, security: Security, index: &Path, response_bytes: u32) -> anyhow::Result<Vec<Check>> {
+    let spec = WorkerSpec::Verify {
+        address: brokers,
+        security,
+        index: index.to_owned(),
+        response_bytes,
+    };
+    let mut worker = Worker::start(&spec, None)?;
+    let WorkerResult::Checks(checks) = worker.result(|| ())? else {
+        bail!("the full check gave no checks")
+    };
+    worker.quit()?;
+    Ok(checks)
 }

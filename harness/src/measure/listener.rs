@@ -1,14 +1,14 @@
 //! Trials of a Kafka-compatible broker's listeners: the broker runs on, the topic lies there already, one client drains it for a window.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use results::schema::{LedgerEntry, PlannedTrial, TraceCount, TrialRole};
 use workloads::definition::{Definition, Fetch, Profile, Role};
 use workloads::native::preload::PreloadSpec;
 use workloads::native::{Phase, Receiver};
-use workloads::worker::{WorkerResult, WorkerSpec};
+use workloads::worker::WorkerSpec;
 
 use crate::interrupt;
 use crate::measure::bench::Setup;
@@ -94,22 +94,23 @@ impl<'a> Listener<'a> {
         let name = format!("{}-{cache}", self.setup.prefix);
         let index = self.setup.scratch.join(format!("{}-{cache}.index.json", self.target()));
         stage.made_topic(self.target(), &name);
-        fill(
-            &served,
-            PreloadSpec {
-                topic: name.clone(),
-                partitions: 1,
-                replicas: served.replicas,
-                configs: BTreeMap::new(),
-                stored_batch_bytes: self.fetch.stored_batch_bytes as usize,
-                file_bytes,
-                payload: self.setup.payload.clone(),
-                seed: self.setup.seed,
-                base_timestamp_ms: crate::measure::load::now_ms(),
-            },
-            &index,
-        )?;
-        let segment = served.data_dirs.first().map(|dir| segment_of(dir, &name)).transpose()?;
+        let preload = PreloadSpec {
+            topic: name.clone(),
+            partitions: 1,
+            replicas: served.replicas,
+            configs: BTreeMap::new(),
+            stored_batch_bytes: self.fetch.stored_batch_bytes as usize,
+            file_bytes,
+            payload: self.setup.payload.clone(),
+            seed: self.setup.seed,
+            base_timestamp_ms: crate::measure::load::now_ms(),
+        };
+        drain::fill(served.brokers, served.security, preload, &index).context("pre-loading failed")?;
+        let segment = served
+            .data_dirs
+            .first()
+            .map(|dir| dataset::only_segment(&dir.join(format!("{name}-0"))))
+            .transpose()?;
         Ok(Topic { index, segment })
     }
 
@@ -221,7 +222,12 @@ impl<'a> Listener<'a> {
         topic: &Topic,
         levels: &Levels,
     ) -> anyhow::Result<Vec<LedgerEntry>> {
-        let checks = verify(served, &topic.index, levels.response_bytes)?;
+        let checks = drain::verify(
+            served.brokers.clone(),
+            served.security.clone(),
+            &topic.index,
+            levels.response_bytes,
+        )?;
         Ok(drain::ledger(trial, checks))
     }
 
@@ -287,54 +293,5 @@ impl<'a> Listener<'a> {
             }
         }
         Ok(counts)
-    }
-}
-
-/// Fills a topic by a client process.
-pub(super) fn fill(served: &Served, preload: PreloadSpec, index: &Path) -> anyhow::Result<()> {
-    let spec = WorkerSpec::Preload {
-        address: served.brokers.clone(),
-        security: served.security.clone(),
-        preload,
-        index: index.to_owned(),
-    };
-    let mut worker = Worker::start(&spec, None)?;
-    match worker.result(|| ()).context("pre-loading failed")? {
-        WorkerResult::Preloaded { .. } => worker.quit(),
-        other => bail!("the client answered {other:?} to a pre-load"),
-    }
-}
-
-/// Reads a topic by a client process and holds it against an index or a ledger.
-pub(super) fn verify(
-    served: &Served,
-    index: &Path,
-    response_bytes: u32,
-) -> anyhow::Result<Vec<workloads::native::verify::Check>> {
-    let spec = WorkerSpec::Verify {
-        address: served.brokers.clone(),
-        security: served.security.clone(),
-        index: index.to_owned(),
-        response_bytes,
-    };
-    let mut worker = Worker::start(&spec, None)?;
-    let WorkerResult::Checks(checks) = worker.result(|| ())? else {
-        bail!("the full check gave no checks")
-    };
-    worker.quit()?;
-    Ok(checks)
-}
-
-/// The one segment of a topic's only partition.
-fn segment_of(data_dir: &Path, topic: &str) -> anyhow::Result<PathBuf> {
-    let folder = data_dir.join(format!("{topic}-0"));
-    let segments = dataset::segments(&folder)?;
-    match &segments[..] {
-        [segment] => Ok(segment.clone()),
-        _ => bail!(
-            "{} holds {} segments with records, one was expected: raise log.segment.bytes",
-            folder.display(),
-            segments.len()
-        ),
     }
 }

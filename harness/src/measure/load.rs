@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -14,6 +14,7 @@ use workloads::native::fetch::FetchSpec;
 use workloads::native::ledger::Ledger;
 use workloads::native::preload::PreloadSpec;
 use workloads::native::produce::{ProduceClient, ProduceSpec};
+use workloads::native::verify::Check;
 use workloads::native::{Admin, NewTopic, Phase, PhaseResult, Receiver};
 use workloads::payload::PayloadSpec;
 use workloads::worker::WorkerSpec;
@@ -21,7 +22,6 @@ use workloads::worker::WorkerSpec;
 use crate::interrupt;
 use crate::measure::bench::Setup;
 use crate::measure::drain;
-use crate::measure::listener;
 use crate::measure::outcome::{Rows, TrialOutcome};
 use crate::measure::stage::{Served, Stage};
 use crate::measure::warm_up::{self, Subject};
@@ -152,22 +152,19 @@ impl<'a> LoadBench<'a> {
         let index = self.setup.scratch.join(format!("filled-{number}.index.json"));
         stage.made_topic(&levels.target, &topic);
         let share = u64::from(levels.batch_bytes) * u64::from(levels.partitions);
-        listener::fill(
-            &served,
-            PreloadSpec {
-                topic,
-                partitions: levels.partitions,
-                replicas: served.replicas,
-                configs: BTreeMap::new(),
-                stored_batch_bytes: levels.batch_bytes as usize,
-                // At least one batch for each partition.
-                file_bytes: self.load.fetch_bytes.max(share) / share * share,
-                payload: self.payload(levels),
-                seed: self.setup.seed,
-                base_timestamp_ms: now_ms(),
-            },
-            &index,
-        )?;
+        let preload = PreloadSpec {
+            topic,
+            partitions: levels.partitions,
+            replicas: served.replicas,
+            configs: BTreeMap::new(),
+            stored_batch_bytes: levels.batch_bytes as usize,
+            // At least one batch for each partition.
+            file_bytes: self.load.fetch_bytes.max(share) / share * share,
+            payload: self.payload(levels),
+            seed: self.setup.seed,
+            base_timestamp_ms: now_ms(),
+        };
+        drain::fill(served.brokers, served.security, preload, &index).context("pre-loading failed")?;
         Ok(index)
     }
 
@@ -320,6 +317,10 @@ impl<'a> LoadBench<'a> {
         Ok(nix::unistd::syncfs(File::open(self.setup.scratch)?)?)
     }
 
+    fn verify(&self, served: Served, index: &Path) -> anyhow::Result<Vec<Check>> {
+        drain::verify(served.brokers, served.security, index, self.load.response_bytes)
+    }
+
     /// Runs one trial; `check` asks for the full check of what was stored or delivered, after the window.
     ///
     /// # Errors
@@ -355,7 +356,7 @@ impl<'a> LoadBench<'a> {
                     bail!("offsets of {} of {} are not dense", torn.partition, fresh.name);
                 }
                 if check {
-                    let checks = listener::verify(&served, &ledger_file, self.load.response_bytes)?;
+                    let checks = self.verify(served, &ledger_file)?;
                     outcome.ledger = drain::ledger(trial, checks);
                 }
                 outcome.phases = touched(trial, fresh);
@@ -372,7 +373,7 @@ impl<'a> LoadBench<'a> {
                     .filled
                     .get(&levels)
                     .context("the topic of this arm was not filled")?;
-                let checks = listener::verify(&served, index, self.load.response_bytes)?;
+                let checks = self.verify(served, index)?;
                 outcome.ledger = drain::ledger(trial, checks);
             }
             None => {}

@@ -85,9 +85,9 @@ impl Stage {
             for attempt in 0..if compares { STARTS } else { 1 } {
                 let is_last = !compares || attempt + 1 == STARTS;
                 for target in part.targets() {
-                    doing(&format!("starting {target}"));
                     match target.as_str() {
                         KAFKA if stage.kafka.is_none() => {
+                            doing("starting kafka");
                             let kafka = stage.start_kafka(part, settings, setup, attempt)?;
                             match is_last {
                                 true => stage.kafka = Some(kafka),
@@ -96,6 +96,7 @@ impl Stage {
                         }
                         // The paths of the bundled broker get a broker of their own per trial.
                         BUNDLED if compares => {
+                            doing("starting bundled");
                             let broker = stage.start_bundled(part, setup, attempt)?;
                             match is_last {
                                 true => stage.bundled = Some(broker),
