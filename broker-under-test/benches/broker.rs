@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker_under_test::log::{Limits, OpenMode, PartitionLog};
+use broker_under_test::log::{Limits, Log, OpenMode, PartitionLog};
+use broker_under_test::storage::{RealDisk, Storage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kafka_wire::fetch::{self, FetchRequest};
 use kafka_wire::produce::{self, ProduceRequest};
@@ -76,15 +77,16 @@ fn batches(c: &mut Criterion) {
 
 fn open(dir: &std::path::Path, index_interval_bytes: usize) -> PartitionLog {
     let limits = Limits {
-        segment_bytes: 1 << 30,
         index_interval_bytes,
+        ..Limits::default()
     };
     let mode = OpenMode {
         clean: true,
         recovery_point: 0,
         start_offset: 0,
     };
-    PartitionLog::open(dir, limits, mode, Arc::default()).expect("a temporary folder can be written")
+    let disk: std::sync::Arc<dyn Storage> = std::sync::Arc::new(RealDisk);
+    PartitionLog::open(&disk, dir, limits, mode, Arc::default()).expect("a temporary folder can be written")
 }
 
 fn lookups(c: &mut Criterion) {
@@ -98,7 +100,7 @@ fn lookups(c: &mut Criterion) {
         for _ in 0..20_000 {
             log.append(&header, &batch).expect("room on the disk");
         }
-        let end = log.end_offset();
+        let end = log.bounds().end();
         let mut offset = 0;
         group.bench_function(name, |b| {
             b.iter(|| {

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
+use crate::storage::RealDisk;
 use crate::topics::Topics;
 
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
@@ -75,7 +76,7 @@ impl Broker {
         };
         let counters = Arc::new(Counters::default());
         let cluster_id = cluster_id(&dir, config.text("node.id"))?;
-        let topics = Topics::open(&dir, config.clone(), counters.clone(), clean)?;
+        let topics = Topics::open(Arc::new(RealDisk), &dir, config.clone(), counters.clone(), clean)?;
         let partitions: usize = topics.all().iter().map(|t| t.partitions.len()).sum();
         tracing::info!(folder = %dir.display(), clean, partitions, "opened");
         let next = read_producer_ids(&dir)?;
@@ -101,7 +102,11 @@ impl Broker {
         let mut ids = self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.next == ids.reserved_below {
             let reserved_below = ids.next + PRODUCER_ID_BLOCK;
-            checkpoint::replace(&self.dir.join(PRODUCER_IDS), format!("{reserved_below}\n").as_bytes())?;
+            checkpoint::replace(
+                &RealDisk,
+                &self.dir.join(PRODUCER_IDS),
+                format!("{reserved_below}\n").as_bytes(),
+            )?;
             ids.reserved_below = reserved_below;
         }
         ids.next += 1;
@@ -121,7 +126,7 @@ impl Broker {
     /// Flushes everything and leaves the marker that lets the next start skip recovery.
     pub fn close_cleanly(&self) -> Result<(), LogError> {
         self.topics.flush()?;
-        checkpoint::replace(&self.dir.join(CLEAN_SHUTDOWN), b"{\"version\":0}\n")
+        checkpoint::replace(&RealDisk, &self.dir.join(CLEAN_SHUTDOWN), b"{\"version\":0}\n")
     }
 }
 
@@ -150,7 +155,7 @@ fn cluster_id(dir: &Path, node_id: &str) -> Result<String, LogError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let id = Uuid::new_v4().simple().to_string();
             text = format!("version=1\nnode.id={node_id}\ncluster.id={}\n", &id[..22]);
-            checkpoint::replace(&path, text.as_bytes())?;
+            checkpoint::replace(&RealDisk, &path, text.as_bytes())?;
         }
         Err(e) => return Err(io("read", path)(e)),
     }

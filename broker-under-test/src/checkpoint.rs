@@ -2,33 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use crate::log::{LogError, io};
+use crate::storage::Storage;
 
 /// Offsets by topic and partition.
 pub type Offsets = BTreeMap<(String, i32), i64>;
 
-/// Writes `bytes` to a temporary file, flushes it, renames it over `path` and flushes the folder.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        std::fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(io("replace", path))
+/// Replaces a file atomically and durably.
+pub fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
+    storage.replace(path, bytes).map_err(io("replace", path))
 }
 
 /// Reads a checkpoint in Kafka's format: version 0, the number of rows, then `topic partition offset`. A missing file is
 /// empty. A damaged one too, with a warning: recovery then looks at everything.
-pub fn read(path: &Path) -> Result<Offsets, LogError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+pub fn read(storage: &dyn Storage, path: &Path) -> Result<Offsets, LogError> {
+    let text = match storage.read(path) {
+        Ok(raw) => String::from_utf8_lossy(&raw).into_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Offsets::new()),
         Err(e) => return Err(io("read", path)(e)),
     };
@@ -56,27 +47,28 @@ fn parse(text: &str) -> Option<Offsets> {
 }
 
 /// Writes a checkpoint in Kafka's format.
-pub fn write(path: &Path, offsets: &Offsets) -> Result<(), LogError> {
+pub fn write(storage: &dyn Storage, path: &Path, offsets: &Offsets) -> Result<(), LogError> {
     let mut text = format!("0\n{}\n", offsets.len());
     for ((topic, partition), offset) in offsets {
         let _ = writeln!(text, "{topic} {partition} {offset}");
     }
-    replace(path, text.as_bytes())
+    replace(storage, path, text.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::RealDisk;
 
     #[test]
     fn round_trip_and_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c");
-        assert_eq!(read(&path).unwrap(), Offsets::new());
+        assert_eq!(read(&RealDisk, &path).unwrap(), Offsets::new());
         let offsets = Offsets::from([(("a".into(), 0), 5), (("b-x".into(), 12), i64::MAX)]);
-        write(&path, &offsets).unwrap();
-        assert_eq!(read(&path).unwrap(), offsets);
+        write(&RealDisk, &path, &offsets).unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap(), offsets);
         std::fs::write(&path, "0\n2\na 0 5\n").unwrap();
-        assert_eq!(read(&path).unwrap(), Offsets::new());
+        assert_eq!(read(&RealDisk, &path).unwrap(), Offsets::new());
     }
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::log::FlushPolicy;
+
 /// How the bytes of a fetch response get from the log file to the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FetchPath {
@@ -68,6 +70,8 @@ pub enum Kind {
     Dir,
     /// A [`FetchPath`].
     FetchPath,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// The name of a TCP congestion control, or nothing for the kernel's default.
     CongestionControl,
 }
@@ -130,6 +134,24 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Int(0, I32),
         "4096",
         "Log bytes between two entries of the offset index.",
+    ),
+    setting(
+        "log.preallocate",
+        Kind::Bool,
+        "false",
+        "Reserve the room of a segment when it is created.",
+    ),
+    setting(
+        "flush.policy",
+        Kind::OneOf(&["never", "interval", "every-batch"]),
+        "never",
+        "When to flush the log: never (only when a segment is rolled, and at a clean stop), interval, every-batch (in front of each acknowledgement). Not a Kafka setting.",
+    ),
+    setting(
+        "log.flush.interval.ms",
+        Kind::Int(1, I32),
+        "500",
+        "Time between two flushes with flush.policy=interval.",
     ),
     setting(
         "message.max.bytes",
@@ -372,6 +394,13 @@ impl Config {
         self.text("fetch.path").parse().expect("checked when it was set")
     }
 
+    /// When the log is flushed.
+    pub fn flush_policy(&self) -> FlushPolicy {
+        let policies = FlushPolicy::ALL.iter();
+        let mut named = policies.filter(|(_, name)| *name == self.text("flush.policy"));
+        named.next().expect("checked when it was set").0
+    }
+
     /// Every setting and its effective value, in the order of the table.
     pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, &str)> {
         SETTINGS.iter().map(|s| (s, self.text(s.name)))
@@ -401,6 +430,8 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
         Kind::Dir if value.contains(',') => Err("one folder only; several log folders are not supported".into()),
         Kind::Dir => Ok(()),
         Kind::FetchPath => value.parse::<FetchPath>().map(drop),
+        Kind::OneOf(words) if words.contains(&value) => Ok(()),
+        Kind::OneOf(words) => Err(format!("expected one of {}", words.join(", "))),
         Kind::CongestionControl
             if value.len() < 16 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
         {

@@ -44,12 +44,16 @@ counters! {
     CallPwritev,
     /// pwrite(2) to an index.
     CallPwriteIndex,
-    /// fdatasync(2).
+    /// fdatasync(2) of the log.
     CallFdatasync,
+    /// Log bytes that those flushes made durable.
+    FlushedBytes,
     /// System calls that moved the records of fetch responses, head and body apart: these are the body's.
     CallBody,
     /// Fetch responses that carried records.
     FetchResponses,
+    /// Runs of record bytes in them: more than one for a partition whose batches do not lie behind each other.
+    FetchSlices,
     /// Record bytes in fetch responses.
     FetchBytes,
     /// Bytes of fetch response heads.

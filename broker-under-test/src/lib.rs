@@ -17,6 +17,7 @@ mod handlers;
 pub mod log;
 pub mod planted;
 pub mod server;
+pub mod storage;
 pub mod topics;
 
 pub use config::{Config, ConfigError, FetchPath};

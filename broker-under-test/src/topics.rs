@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::checkpoint::{self, Offsets};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::log::{Limits, LogError, OpenMode, PartitionLog, io};
+use crate::log::{Limits, Log, LogError, OpenMode, PartitionLog, io};
+use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
 /// Kafka's bound for topic names.
@@ -39,7 +40,7 @@ pub struct Topic {
     /// Own settings, a subset of [`TOPIC_SETTINGS`].
     pub settings: BTreeMap<String, String>,
     /// By partition number.
-    pub partitions: Vec<Arc<PartitionLog>>,
+    pub partitions: Vec<Arc<dyn Log>>,
     /// The largest batch that is accepted.
     pub batch_bytes_max: usize,
 }
@@ -55,6 +56,7 @@ struct Entry {
 /// All topics of a broker.
 #[derive(Debug)]
 pub struct Topics {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     config: Arc<Config>,
     counters: Arc<Counters>,
@@ -91,16 +93,23 @@ impl From<LogError> for Refusal {
 
 impl Topics {
     /// Opens every topic in the data folder; after a crash the logs are repaired.
-    pub fn open(dir: &Path, config: Arc<Config>, counters: Arc<Counters>, clean: bool) -> Result<Self, LogError> {
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        config: Arc<Config>,
+        counters: Arc<Counters>,
+        clean: bool,
+    ) -> Result<Self, LogError> {
         let path = dir.join(FILE);
-        let entries: BTreeMap<String, Entry> = match std::fs::read(&path) {
+        let entries: BTreeMap<String, Entry> = match storage.read(&path) {
             Ok(raw) => serde_json::from_slice(&raw).map_err(|e| io("read", &path)(std::io::Error::other(e)))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(e) => return Err(io("read", &path)(e)),
         };
-        let recovery = checkpoint::read(&dir.join(RECOVERY_POINTS))?;
-        let starts = checkpoint::read(&dir.join(START_OFFSETS))?;
+        let recovery = checkpoint::read(storage.as_ref(), &dir.join(RECOVERY_POINTS))?;
+        let starts = checkpoint::read(storage.as_ref(), &dir.join(START_OFFSETS))?;
         let topics = Topics {
+            storage,
             dir: dir.to_owned(),
             config,
             counters,
@@ -130,13 +139,13 @@ impl Topics {
         let limits = self.limits(&entry.settings);
         let open = |p: usize| {
             let dir = self.dir.join(format!("{name}-{p}"));
-            PartitionLog::open(&dir, limits, mode(p), self.counters.clone()).map(Arc::new)
+            self.open_log(&dir, limits, mode(p))
         };
         let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
         Ok(self.topic_of(name, entry, partitions))
     }
 
-    fn topic_of(&self, name: &str, entry: &Entry, partitions: Vec<Arc<PartitionLog>>) -> Topic {
+    fn topic_of(&self, name: &str, entry: &Entry, partitions: Vec<Arc<dyn Log>>) -> Topic {
         Topic {
             name: name.to_owned(),
             id: entry.id,
@@ -150,6 +159,8 @@ impl Topics {
         Limits {
             segment_bytes: self.effective(own, "segment.bytes") as u64,
             index_interval_bytes: self.effective(own, "index.interval.bytes") as usize,
+            flush: self.config.flush_policy(),
+            preallocate: self.config.bool("log.preallocate"),
         }
     }
 
@@ -192,7 +203,7 @@ impl Topics {
     }
 
     /// The log of a partition.
-    pub fn log(&self, topic: &str, partition: i32) -> Option<Arc<PartitionLog>> {
+    pub fn log(&self, topic: &str, partition: i32) -> Option<Arc<dyn Log>> {
         let topic = self.get(topic)?;
         topic.partitions.get(usize::try_from(partition).ok()?).cloned()
     }
@@ -308,9 +319,9 @@ impl Topics {
     }
 
     /// An empty log in the folder of a partition. What an interrupted creation left there is not the new one's.
-    fn fresh_log(&self, name: &str, partition: usize, limits: Limits) -> Result<Arc<PartitionLog>, LogError> {
+    fn fresh_log(&self, name: &str, partition: usize, limits: Limits) -> Result<Arc<dyn Log>, LogError> {
         let dir = self.dir.join(format!("{name}-{partition}"));
-        match std::fs::remove_dir_all(&dir) {
+        match self.storage.remove_dir(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e)),
             _ => {}
         }
@@ -319,7 +330,12 @@ impl Topics {
             recovery_point: 0,
             start_offset: 0,
         };
-        PartitionLog::open(&dir, limits, mode, self.counters.clone()).map(Arc::new)
+        self.open_log(&dir, limits, mode)
+    }
+
+    fn open_log(&self, dir: &Path, limits: Limits, mode: OpenMode) -> Result<Arc<dyn Log>, LogError> {
+        let log = PartitionLog::open(&self.storage, dir, limits, mode, self.counters.clone())?;
+        Ok(Arc::new(log))
     }
 
     /// Creates a topic: folders first, then the file that makes them count.
@@ -389,7 +405,7 @@ impl Topics {
 
     fn save(&self, entries: &BTreeMap<String, Entry>) -> Result<(), LogError> {
         let raw = serde_json::to_vec_pretty(entries).map_err(|e| io("write", self.dir.join(FILE))(e.into()))?;
-        checkpoint::replace(&self.dir.join(FILE), &raw)
+        checkpoint::replace(self.storage.as_ref(), &self.dir.join(FILE), &raw)
     }
 
     /// Writes where each log begins and from where a recovery must look.
@@ -406,16 +422,16 @@ impl Topics {
             for (partition, log) in topic.partitions.iter().enumerate() {
                 let key = (topic.name.clone(), partition as i32);
                 let point = if flushed_all {
-                    log.end_offset()
+                    log.bounds().end()
                 } else {
                     log.recovery_point()
                 };
                 recovery.insert(key.clone(), point);
-                starts.insert(key, log.start_offset());
+                starts.insert(key, log.bounds().start());
             }
         }
-        checkpoint::write(&self.dir.join(RECOVERY_POINTS), &recovery)?;
-        checkpoint::write(&self.dir.join(START_OFFSETS), &starts)
+        checkpoint::write(self.storage.as_ref(), &self.dir.join(RECOVERY_POINTS), &recovery)?;
+        checkpoint::write(self.storage.as_ref(), &self.dir.join(START_OFFSETS), &starts)
     }
 
     /// Flushes every log and writes the checkpoints; for a clean shutdown.

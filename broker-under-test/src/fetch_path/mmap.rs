@@ -8,8 +8,9 @@ use crate::log::LogSlice;
 
 impl Sender {
     pub(super) fn mmap(&mut self, slice: &LogSlice, more: bool) -> io::Result<()> {
-        let end = slice.position + slice.bytes as u64;
-        let map = slice.segment.mapped(end, &self.counters)?;
+        self.to_read(slice)?;
+        let end = slice.end();
+        let map = slice.file.mapped(end, &self.counters)?;
         let bytes = &map[slice.position as usize..end as usize];
         self.counters.add(Counter::UserCopiedBytes, bytes.len() as u64);
         self.send_all(bytes, more, true)

@@ -31,6 +31,7 @@ use nix::sys::socket::{MsgFlags, send};
 use crate::config::{Config, FetchPath};
 use crate::counters::{Counter, Counters};
 use crate::log::LogSlice;
+use crate::storage::StoredFile;
 
 /// A part of a response, in order.
 #[derive(Debug)]
@@ -112,7 +113,15 @@ impl Sender {
 
     fn count(&self, slice: &LogSlice, head_bytes: usize) {
         self.counters.add(Counter::FetchBytes, slice.bytes as u64);
+        self.counters.add(Counter::FetchSlices, 1);
         self.counters.add(Counter::FetchHeadBytes, head_bytes as u64);
+    }
+
+    /// The open file of a slice that the kernel is about to read.
+    fn to_read(&self, slice: &LogSlice) -> io::Result<Arc<dyn StoredFile>> {
+        let stored = slice.file.open()?;
+        stored.before_kernel_read(slice.position, slice.bytes)?;
+        Ok(stored)
     }
 
     fn send_all(&self, mut bytes: &[u8], more: bool, body: bool) -> io::Result<()> {

@@ -16,12 +16,13 @@ impl Sender {
     }
 
     fn read_write_in(&self, buffer: &mut [u8], slice: &LogSlice, more: bool) -> io::Result<()> {
+        let stored = self.to_read(slice)?;
         let mut position = slice.position as libc::off_t;
         let mut left = slice.bytes;
         while left > 0 {
             let want = left.min(buffer.len());
             self.body_call(Counter::CallPread);
-            let got = retry(|| nix::sys::uio::pread(slice.segment.file(), &mut buffer[..want], position))?;
+            let got = retry(|| nix::sys::uio::pread(stored.descriptor(), &mut buffer[..want], position))?;
             if got == 0 {
                 return Err(truncated());
             }

@@ -10,12 +10,13 @@ use crate::log::LogSlice;
 
 impl Sender {
     pub(super) fn sendfile(&mut self, slice: &LogSlice) -> io::Result<()> {
+        let stored = self.to_read(slice)?;
         let mut offset = slice.position as libc::off_t;
         let mut left = slice.bytes;
         while left > 0 {
             self.body_call(Counter::CallSendfile);
             let sent =
-                retry(|| nix::sys::sendfile::sendfile(self.socket(), slice.segment.file(), Some(&mut offset), left))?;
+                retry(|| nix::sys::sendfile::sendfile(self.socket(), stored.descriptor(), Some(&mut offset), left))?;
             if sent == 0 {
                 return Err(truncated());
             }

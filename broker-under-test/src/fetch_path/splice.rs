@@ -24,13 +24,14 @@ impl Sender {
                 pipe
             }
         };
+        let stored = self.to_read(slice)?;
         let mut offset = slice.position as libc::loff_t;
         let mut left = slice.bytes;
         while left > 0 {
             self.body_call(Counter::CallSplice);
             let want = left.min(self.pipe_bytes);
             let flags = SpliceFFlags::SPLICE_F_MOVE;
-            let filled = retry(|| splice(slice.segment.file(), Some(&mut offset), &pipe_in, None, want, flags))?;
+            let filled = retry(|| splice(stored.descriptor(), Some(&mut offset), &pipe_in, None, want, flags))?;
             if filled == 0 {
                 return Err(truncated());
             }

@@ -27,6 +27,7 @@ impl Sender {
     }
 
     fn vectored_in(&self, buffer: &mut [u8], mut head: &[u8], slice: &LogSlice, more: bool) -> io::Result<()> {
+        let stored = self.to_read(slice)?;
         let mut position = slice.position as libc::off_t;
         let mut left = slice.bytes;
         while left > 0 {
@@ -36,7 +37,7 @@ impl Sender {
                 .map(IoSliceMut::new)
                 .collect();
             self.body_call(Counter::CallPreadv);
-            let got = retry(|| nix::sys::uio::preadv(slice.segment.file(), &mut targets, position))?;
+            let got = retry(|| nix::sys::uio::preadv(stored.descriptor(), &mut targets, position))?;
             if got == 0 {
                 return Err(truncated());
             }

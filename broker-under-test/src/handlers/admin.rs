@@ -246,8 +246,12 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
         let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
             return refused(ErrorCode::UnknownTopicOrPartition);
         };
-        let offset = if p.offset == -1 { log.end_offset() } else { p.offset };
-        let before = log.start_offset();
+        let offset = if p.offset == -1 {
+            log.bounds().high_watermark()
+        } else {
+            p.offset
+        };
+        let before = log.bounds().start();
         match log.delete_before(offset) {
             Ok(start) => {
                 moved |= start != before;
@@ -335,7 +339,7 @@ fn type_code(kind: Kind) -> i8 {
     match kind {
         Kind::Bool => 1,
         Kind::Int(..) => 3,
-        Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::CongestionControl => 2,
+        Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::OneOf(_) | Kind::CongestionControl => 2,
     }
 }
 

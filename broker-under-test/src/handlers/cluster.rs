@@ -143,7 +143,7 @@ fn by_id(broker: &Broker, version: i16, topic_id: Uuid) -> MetadataResponseTopic
 }
 
 fn describe(broker: &Broker, topic: &Topic) -> MetadataResponseTopic {
-    let partition = |(index, log): (usize, &Arc<crate::log::PartitionLog>)| {
+    let partition = |(index, log): (usize, &Arc<dyn crate::log::Log>)| {
         MetadataResponsePartition::default()
             .with_partition_index(index as i32)
             .with_leader_id(id(broker))

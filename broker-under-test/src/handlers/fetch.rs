@@ -9,7 +9,7 @@ use kafka_wire::{Cursor, ErrorCode, WireError};
 
 use super::{Call, Outcome};
 use crate::fetch_path::Piece;
-use crate::log::{LogSlice, PartitionLog, ReadError};
+use crate::log::{Found, Log, LogSlice, ReadEnd, ReadError};
 
 /// A longer wait than this is cut: a client that is gone should not hold its thread for days.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -19,9 +19,9 @@ const READ_COMMITTED: i8 = 1;
 const PARK_MAX: Duration = Duration::from_millis(200);
 
 /// What one partition has for a fetch.
-struct Found {
+struct Share {
     result: FetchResult,
-    slice: Option<LogSlice>,
+    slices: Vec<LogSlice>,
     /// Bytes that count towards the minimum. More than the slice has when waiting can't make it longer.
     counts_bytes: usize,
 }
@@ -42,28 +42,28 @@ pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireErr
     if !enough(call, &found, &request) && !wait.is_zero() {
         let deadline = Instant::now() + wait;
         let thread = std::thread::current();
-        let logs: Vec<Arc<PartitionLog>> = request
+        let logs: Vec<Arc<dyn Log>> = request
             .partitions
             .iter()
             .filter_map(|p| call.broker.topics.log(p.topic, p.partition))
             .collect();
         loop {
             // Register, look again, then park: an append in between unparks at once.
-            logs.iter().for_each(|log| log.wait_for_append(thread.clone()));
+            logs.iter().for_each(|log| log.bounds().wait(thread.clone()));
             found = look(call, &request);
             let left = deadline.saturating_duration_since(Instant::now());
             if enough(call, &found, &request) || left.is_zero() || call.broker.is_stopping() {
                 break;
             }
             std::thread::park_timeout(left.min(PARK_MAX));
-            logs.iter().for_each(|log| log.forget(&thread));
+            logs.iter().for_each(|log| log.bounds().forget(&thread));
         }
-        logs.iter().for_each(|log| log.forget(&thread));
+        logs.iter().for_each(|log| log.bounds().forget(&thread));
     }
     Ok(respond(call, 0, &request, found))
 }
 
-fn enough(call: &Call, found: &[Found], request: &FetchRequest) -> bool {
+fn enough(call: &Call, found: &[Share], request: &FetchRequest) -> bool {
     let bytes_min = (request.bytes_min.max(0) as usize).min(budget(call, request));
     let bytes = found.iter().fold(0usize, |sum, f| sum.saturating_add(f.counts_bytes));
     bytes >= bytes_min || found.iter().any(|f| f.result.error != 0) || found.is_empty()
@@ -74,7 +74,7 @@ fn budget(call: &Call, request: &FetchRequest) -> usize {
     (request.bytes_max.max(0) as usize).min(call.broker.config.size("fetch.max.bytes"))
 }
 
-fn look(call: &Call, request: &FetchRequest) -> Vec<Found> {
+fn look(call: &Call, request: &FetchRequest) -> Vec<Share> {
     let mut budget = budget(call, request);
     let mut nothing_yet = true;
     let mut one = |p: &FetchPartition| {
@@ -87,7 +87,7 @@ fn look(call: &Call, request: &FetchRequest) -> Vec<Found> {
     request.partitions.iter().map(&mut one).collect()
 }
 
-fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> Found {
+fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> Share {
     let refused = |error: ErrorCode| {
         let result = FetchResult {
             partition: p.partition,
@@ -96,9 +96,9 @@ fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> 
             log_start_offset: -1,
             records_bytes: 0,
         };
-        Found {
+        Share {
             result,
-            slice: None,
+            slices: Vec::new(),
             counts_bytes: 0,
         }
     };
@@ -109,36 +109,9 @@ fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> 
         return refused(ErrorCode::UnknownLeaderEpoch);
     }
     // Read before the slice is cut, so that it never lies behind what the slice shows.
-    let (log_start_offset, high_watermark) = (log.start_offset(), log.end_offset());
+    let (log_start_offset, high_watermark) = (log.bounds().start(), log.bounds().high_watermark());
     match log.read(p.fetch_offset, limit, whole_first) {
-        Ok(slice) => {
-            let slice = slice.filter(|s| s.bytes > 0);
-            let records_bytes = slice.as_ref().map_or(0, |s| s.bytes);
-            let high_watermark = if slice.is_some() {
-                log.end_offset()
-            } else {
-                high_watermark
-            };
-            let result = FetchResult {
-                partition: p.partition,
-                error: 0,
-                high_watermark,
-                log_start_offset,
-                records_bytes,
-            };
-            let counts_bytes = match &slice {
-                // Cut by the limit, perhaps a little in front of it where a batch ends.
-                Some(s) if !s.ends_segment() => limit.max(s.bytes),
-                // Nothing is ever added to an older segment.
-                Some(s) if !log.is_active(&s.segment) => usize::MAX,
-                _ => records_bytes,
-            };
-            Found {
-                result,
-                slice,
-                counts_bytes,
-            }
-        }
+        Ok(found) => share(log.as_ref(), p, found, (log_start_offset, high_watermark), limit),
         Err(ReadError::OutOfRange { .. }) => refused(ErrorCode::OffsetOutOfRange),
         Err(ReadError::Log(error)) => {
             tracing::error!(%error, "fetch failed");
@@ -147,8 +120,34 @@ fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> 
     }
 }
 
+fn share(log: &dyn Log, p: &FetchPartition, found: Found, (start, high_watermark): (i64, i64), limit: usize) -> Share {
+    let records_bytes = found.bytes();
+    let result = FetchResult {
+        partition: p.partition,
+        error: 0,
+        high_watermark: if records_bytes > 0 {
+            log.bounds().high_watermark()
+        } else {
+            high_watermark
+        },
+        log_start_offset: start,
+        records_bytes,
+    };
+    let counts_bytes = match found.end {
+        _ if records_bytes == 0 => 0,
+        ReadEnd::Limit => limit.max(records_bytes),
+        ReadEnd::Boundary => usize::MAX,
+        ReadEnd::Log => records_bytes,
+    };
+    Share {
+        result,
+        slices: found.slices,
+        counts_bytes,
+    }
+}
+
 /// Puts the response together: protocol bytes, records, protocol bytes, …
-fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Found>) -> Outcome {
+fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Share>) -> Outcome {
     let writer = ResponseWriter::new(call.version);
     let mut pieces = Vec::with_capacity(found.len() * 2 + 1);
     let mut out = call.start();
@@ -162,14 +161,14 @@ fn respond(call: &Call, error: i16, request: &FetchRequest, found: Vec<Found>) -
     writer.start(&mut out, error, topics.len());
     for topic in topics {
         writer.topic(&mut out, topic[0].topic, topic.len());
-        for Found { result, slice, .. } in found.by_ref().take(topic.len()) {
+        for Share { result, slices, .. } in found.by_ref().take(topic.len()) {
             // Who names a topic that is not there gets an empty list in any case.
             let unknown = result.error == ErrorCode::UnknownTopicOrPartition.code();
             writer.partition_with(&mut out, &result, !reads_committed && !unknown);
-            if let Some(slice) = slice {
+            if !slices.is_empty() {
                 protocol_bytes += out.len();
                 pieces.push(Piece::Bytes(std::mem::take(&mut out)));
-                pieces.push(Piece::Records(slice));
+                pieces.extend(slices.into_iter().map(Piece::Records));
             }
             writer.end(&mut out);
         }

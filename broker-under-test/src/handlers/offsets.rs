@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 use kafka_wire::ErrorCode;
 
 use super::Call;
-use crate::log::{LogError, PartitionLog};
+use crate::log::{Log, LogError};
 
 /// Kafka's marks in the place of a timestamp.
 const LATEST: i64 = -1;
@@ -58,7 +58,7 @@ pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffs
         if p.current_leader_epoch > log.leader_epoch() {
             return refused(ErrorCode::UnknownLeaderEpoch);
         }
-        match find(&log, p.timestamp) {
+        match find(log.as_ref(), p.timestamp) {
             Ok(Some((offset, timestamp))) => {
                 // The field came with version 4.
                 let epoch = if call.version >= 4 { log.leader_epoch() } else { -1 };
@@ -89,10 +89,10 @@ pub(super) fn list_offsets(call: &Call, request: ListOffsetsRequest) -> ListOffs
 }
 
 /// Offset and timestamp; the marks for both ends have no timestamp.
-fn find(log: &PartitionLog, timestamp: i64) -> Result<Option<(i64, i64)>, LogError> {
+fn find(log: &dyn Log, timestamp: i64) -> Result<Option<(i64, i64)>, LogError> {
     match timestamp {
-        LATEST => Ok(Some((log.end_offset(), -1))),
-        EARLIEST | EARLIEST_LOCAL => Ok(Some((log.start_offset(), -1))),
+        LATEST => Ok(Some((log.bounds().high_watermark(), -1))),
+        EARLIEST | EARLIEST_LOCAL => Ok(Some((log.bounds().start(), -1))),
         MAX_TIMESTAMP => log.max_time(),
         // Nothing is ever moved to another store.
         LATEST_TIERED => Ok(None),
@@ -119,8 +119,10 @@ pub(super) fn offset_for_leader_epoch(
         // There is one epoch; a later one is not known, an earlier one ended where the log begins.
         match p.leader_epoch {
             ..0 => answer,
-            asked if asked == epoch => answer.with_leader_epoch(epoch).with_end_offset(log.end_offset()),
-            asked if asked < epoch => answer.with_leader_epoch(asked).with_end_offset(log.start_offset()),
+            asked if asked == epoch => answer
+                .with_leader_epoch(epoch)
+                .with_end_offset(log.bounds().high_watermark()),
+            asked if asked < epoch => answer.with_leader_epoch(asked).with_end_offset(log.bounds().start()),
             _ => answer,
         }
     };

@@ -114,7 +114,7 @@ fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, Refusal> {
         error: code_of(&error),
         message: error.to_string(),
         log_start_offset: match error {
-            BatchError::RecordCount { .. } | BatchError::ControlBatch => log.start_offset(),
+            BatchError::RecordCount { .. } | BatchError::ControlBatch => log.bounds().start(),
             _ => -1,
         },
     })?;
@@ -132,16 +132,20 @@ fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, Refusal> {
     let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
         && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
     let base_offset = if forget {
-        log.end_offset()
+        log.bounds().end()
     } else {
-        log.append(&header, batch).map_err(storage)?
+        let appended = log.append(&header, batch).map_err(storage)?;
+        if let Some(until) = appended.await_flush {
+            log.await_flush(until).map_err(storage)?;
+        }
+        appended.base_offset
     };
     Ok(ProduceResult {
         topic: p.topic.to_owned(),
         partition: p.partition,
         error: 0,
         base_offset,
-        log_start_offset: log.start_offset(),
+        log_start_offset: log.bounds().start(),
         message: None,
     })
 }

@@ -10,12 +10,12 @@
 //!
 //! Entries live in memory and reach the file in groups: a crash loses some, and recovery makes them again from the log.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{LogError, io};
+use crate::storage::{Storage, StoredFile};
 
 /// Bytes of an entry on disk.
 const ENTRY_BYTES: usize = 8;
@@ -34,6 +34,7 @@ pub struct Entry {
 /// The index of one segment.
 #[derive(Debug)]
 pub struct OffsetIndex {
+    storage: Arc<dyn Storage>,
     path: PathBuf,
     state: RwLock<State>,
 }
@@ -48,24 +49,25 @@ struct State {
 
 impl OffsetIndex {
     /// An index without entries; the file appears with the first group.
-    pub fn empty(path: &Path) -> Self {
+    pub fn empty(storage: &Arc<dyn Storage>, path: &Path) -> Self {
         OffsetIndex {
+            storage: storage.clone(),
             path: path.to_owned(),
             state: RwLock::default(),
         }
     }
 
     /// An index without entries in the place of a file whose content is of no use; the next write replaces it.
-    pub fn ignoring(path: &Path) -> Self {
-        let index = Self::empty(path);
+    pub fn ignoring(storage: &Arc<dyn Storage>, path: &Path) -> Self {
+        let index = Self::empty(storage, path);
         index.write_lock().replace_file = true;
         index
     }
 
     /// Reads the file and keeps the entries in front of `log_bytes` that rise; a missing file is an empty index.
     /// What is damaged is dropped: the log is the truth, and look-ups scan on from the last good entry.
-    pub fn load(path: &Path, log_bytes: u64) -> Result<Self, LogError> {
-        let raw = match std::fs::read(path) {
+    pub fn load(storage: &Arc<dyn Storage>, path: &Path, log_bytes: u64) -> Result<Self, LogError> {
+        let raw = match storage.read(path) {
             Ok(raw) => raw,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(io("read", path)(e)),
@@ -90,6 +92,7 @@ impl OffsetIndex {
         }
         let written = entries.len();
         Ok(OffsetIndex {
+            storage: storage.clone(),
             path: path.to_owned(),
             state: RwLock::new(State {
                 entries,
@@ -117,17 +120,12 @@ impl OffsetIndex {
             raw.extend(entry.relative_offset.to_be_bytes());
             raw.extend(entry.position.to_be_bytes());
         }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&self.path);
         let start_bytes = (state.written * ENTRY_BYTES) as u64;
-        let written = file.and_then(|file| {
+        let written = self.file().and_then(|file| {
             if state.replace_file {
                 file.set_len(start_bytes)?;
             }
-            file.write_all_at(&raw, start_bytes)
+            file.write_all_at(&mut [IoSlice::new(&raw)], start_bytes)
         });
         written.map_err(io("write", &self.path))?;
         state.written = state.entries.len();
@@ -135,19 +133,24 @@ impl OffsetIndex {
         Ok(true)
     }
 
+    /// The file, made when it is not there.
+    fn file(&self) -> std::io::Result<Arc<dyn StoredFile>> {
+        match self.storage.open(&self.path, true) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => self.storage.create(&self.path),
+            other => other,
+        }
+    }
+
     /// Forgets the entries at or behind `position`, on disk too; for recovery.
     pub fn truncate(&self, position: u64) -> Result<(), LogError> {
         let mut state = self.write_lock();
         let keep = state.entries.partition_point(|e| u64::from(e.position) < position);
         state.entries.truncate(keep);
-        if state.written > keep || self.path.exists() {
+        if state.written > keep || self.storage.info(&self.path).is_ok() {
             state.written = state.written.min(keep);
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&self.path);
-            let cut = file.and_then(|file| file.set_len((state.written * ENTRY_BYTES) as u64));
+            let cut = self
+                .file()
+                .and_then(|file| file.set_len((state.written * ENTRY_BYTES) as u64));
             cut.map_err(io("truncate", &self.path))?;
         }
         Ok(())
@@ -191,6 +194,11 @@ impl OffsetIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::RealDisk;
+
+    fn disk() -> Arc<dyn Storage> {
+        Arc::new(RealDisk)
+    }
 
     fn entry(relative_offset: u32, position: u32) -> Entry {
         Entry {
@@ -203,21 +211,24 @@ mod tests {
     fn lookups_and_reload() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.index");
-        let index = OffsetIndex::empty(&path);
+        let index = OffsetIndex::empty(&disk(), &path);
         for i in 0..200 {
             index.push(entry(i * 10, i * 100));
         }
         index.flush().unwrap();
-        for index in [index, OffsetIndex::load(&path, 1 << 20).unwrap()] {
+        for index in [index, OffsetIndex::load(&disk(), &path, 1 << 20).unwrap()] {
             assert_eq!(index.floor(0), Some(entry(0, 0)));
             assert_eq!(index.floor(1234), Some(entry(1230, 12300)));
             assert_eq!(index.boundary(0, 250), Some(200));
             assert_eq!(index.boundary(200, 250), None);
         }
-        let cut = OffsetIndex::load(&path, 1000).unwrap();
+        let cut = OffsetIndex::load(&disk(), &path, 1000).unwrap();
         assert_eq!(cut.last(), Some(entry(90, 900)));
         cut.truncate(500).unwrap();
-        assert_eq!(OffsetIndex::load(&path, 1 << 20).unwrap().last(), Some(entry(40, 400)));
+        assert_eq!(
+            OffsetIndex::load(&disk(), &path, 1 << 20).unwrap().last(),
+            Some(entry(40, 400))
+        );
     }
 
     #[test]
@@ -225,6 +236,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.index");
         std::fs::write(&path, [0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 10, 1, 2, 3]).unwrap();
-        assert_eq!(OffsetIndex::load(&path, 100).unwrap().last(), Some(entry(5, 9)));
+        assert_eq!(
+            OffsetIndex::load(&disk(), &path, 100).unwrap().last(),
+            Some(entry(5, 9))
+        );
     }
 }

@@ -4,14 +4,154 @@
 //! Stored bytes are the bytes that came, but for base offset and leader epoch in each batch header. What is not here
 //! yet: time index, retention, compaction.
 
+mod bounds;
+mod file;
+mod group_commit;
 mod index;
 mod partition;
 mod segment;
 
-pub use partition::{AppendError, Limits, OpenMode, PartitionLog, ReadError};
-pub use segment::{LogSlice, Segment};
+pub use bounds::Bounds;
+pub use file::{LogFile, LogSlice};
+pub use group_commit::GroupCommit;
+pub use partition::{Limits, OpenMode, PartitionLog};
+pub use segment::Segment;
 
+use std::fmt;
 use std::path::PathBuf;
+
+use kafka_wire::BatchHeader;
+
+/// The log of one partition, whichever layout stores it. Appends are serialised; reads go on beside them.
+pub trait Log: fmt::Debug + Send + Sync {
+    /// Offsets, and who waits for them to move.
+    fn bounds(&self) -> &Bounds;
+
+    /// The leader epoch that is stamped into batches.
+    fn leader_epoch(&self) -> i32;
+
+    /// Appends one batch that was checked already. It may be acknowledged when [`Log::await_flush`] says so.
+    fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<Appended, AppendError>;
+
+    /// Returns when a flush covers what was appended up to `until` and readers may see it; one flush serves all that wait.
+    ///
+    /// # Errors
+    /// The flush failed: the log is offline from then on, as nobody knows what is on the device.
+    fn await_flush(&self, until: u64) -> Result<(), AppendError>;
+
+    /// Batches from the one that holds `offset` on, up to `bytes_max` in sum. A first batch that is larger comes whole when `whole_first`, and not
+    /// at all otherwise.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] outside of `[start, high watermark]`.
+    fn read(&self, offset: i64, bytes_max: usize, whole_first: bool) -> Result<Found, ReadError>;
+
+    /// Offset and time of the first record at or after `timestamp_ms`.
+    fn find_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, LogError>;
+
+    /// Offset and time of the first record that has the greatest timestamp.
+    fn max_time(&self) -> Result<Option<(i64, i64)>, LogError>;
+
+    /// DeleteRecords: moves the log's start up to `offset` and removes what is wholly below it, if the layout can. Answers the start.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] behind the high watermark.
+    fn delete_before(&self, offset: i64) -> Result<i64, ReadError>;
+
+    /// Everything below this offset is on the device.
+    fn recovery_point(&self) -> i64;
+
+    /// Flushes what was appended to the device.
+    fn flush(&self) -> Result<(), LogError>;
+
+    /// Removes the log and its files. Readers that still hold one can finish.
+    fn remove(&self) -> Result<(), LogError>;
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the batch's first record.
+    pub base_offset: i64,
+    /// What to give to [`Log::await_flush`] in front of the acknowledgement; `None` when the flush policy asks for none.
+    pub await_flush: Option<u64>,
+}
+
+/// When appended bytes are flushed to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushPolicy {
+    /// When a segment is rolled, and at a clean stop.
+    Never,
+    /// In the background, every so often.
+    Interval,
+    /// In front of every acknowledgement.
+    EveryBatch,
+}
+
+impl FlushPolicy {
+    /// All policies with their names in `flush.policy`.
+    pub const ALL: [(FlushPolicy, &'static str); 3] = [
+        (FlushPolicy::Never, "never"),
+        (FlushPolicy::Interval, "interval"),
+        (FlushPolicy::EveryBatch, "every-batch"),
+    ];
+}
+
+/// What a read found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Runs of whole batches in the order of their offsets (the last one may be cut by the size limit, as in Kafka).
+    pub slices: Vec<LogSlice>,
+    /// Why there is no more.
+    pub end: ReadEnd,
+}
+
+/// Where a read ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// At the size limit, or a little in front of it where a batch ends.
+    Limit,
+    /// At the end of a file that nothing is added to: the next read goes on in another one.
+    Boundary,
+    /// At the high watermark: waiting may bring more.
+    Log,
+}
+
+impl Found {
+    /// Record bytes of all runs.
+    pub fn bytes(&self) -> usize {
+        self.slices.iter().map(|slice| slice.bytes).sum()
+    }
+}
+
+/// Why an append failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The file system's answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A write failed earlier; what is on disk is not known any more.
+    #[error("the partition is offline after a failed write")]
+    Offline,
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Below the log's start or behind its end.
+    #[error("offset {offset} is outside of [{start}, {end}]")]
+    OutOfRange {
+        /// Asked for.
+        offset: i64,
+        /// Log start offset.
+        start: i64,
+        /// High watermark.
+        end: i64,
+    },
+    /// The file system's answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
 
 /// What can go wrong when a log is opened or written.
 #[derive(Debug, thiserror::Error)]

@@ -1,67 +1,56 @@
 //! A partition's log: its segments in order, appends, reads, recovery.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::Thread;
 
 use kafka_wire::BatchHeader;
 
-use super::segment::{LogSlice, Segment};
-use super::{LogError, io};
+use super::bounds::Bounds;
+use super::group_commit::GroupCommit;
+use super::segment::Segment;
+use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io};
 use crate::counters::{Counter, Counters};
+use crate::storage::Storage;
 
-/// Sizes that a topic may set.
+/// How a log is written; topics may set some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// A segment is rolled before it grows beyond this.
     pub segment_bytes: u64,
     /// Log bytes between index entries.
     pub index_interval_bytes: usize,
+    /// When to flush.
+    pub flush: FlushPolicy,
+    /// Reserve the room of a segment when it is created.
+    pub preallocate: bool,
 }
 
-/// Why an append failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The file system's answer.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A write failed earlier; what is on disk is not known any more.
-    #[error("the partition is offline after a failed write")]
-    Offline,
+impl Default for Limits {
+    /// The broker's defaults.
+    fn default() -> Self {
+        Limits {
+            segment_bytes: 1 << 30,
+            index_interval_bytes: 4096,
+            flush: FlushPolicy::Never,
+            preallocate: false,
+        }
+    }
 }
 
-/// Why a read failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// Below the log's start or behind its end.
-    #[error("offset {offset} is outside of [{start}, {end}]")]
-    OutOfRange {
-        /// Asked for.
-        offset: i64,
-        /// Log start offset.
-        start: i64,
-        /// High watermark.
-        end: i64,
-    },
-    /// The file system's answer.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
-
-/// The log of one partition. Appends are serialised; reads go on beside them.
+/// The log of one partition in a folder of its own.
 #[derive(Debug)]
 pub struct PartitionLog {
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     limits: Limits,
     leader_epoch: i32,
     segments: RwLock<Vec<Arc<Segment>>>,
     appender: Mutex<Appender>,
-    start_offset: AtomicI64,
-    end_offset: AtomicI64,
+    bounds: Bounds,
+    /// In offsets.
+    commit: GroupCommit,
     offline: AtomicBool,
-    has_waiters: AtomicBool,
-    waiters: Mutex<Vec<Thread>>,
     counters: Arc<Counters>,
 }
 
@@ -87,12 +76,16 @@ impl PartitionLog {
     ///
     /// # Errors
     /// The file system's; a damaged read-only segment; a hole between segments. A torn tail is cut off and logged.
-    pub fn open(dir: &Path, limits: Limits, mode: OpenMode, counters: Arc<Counters>) -> Result<Self, LogError> {
-        std::fs::create_dir_all(dir).map_err(io("create", dir))?;
+    pub fn open(
+        storage: &Arc<dyn Storage>,
+        dir: &Path,
+        limits: Limits,
+        mode: OpenMode,
+        counters: Arc<Counters>,
+    ) -> Result<Self, LogError> {
+        storage.create_dir(dir).map_err(io("create", dir))?;
         let mut bases = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(io("list", dir))? {
-            let name = entry.map_err(io("list", dir))?.file_name();
-            let name = name.to_string_lossy();
+        for name in storage.list(dir).map_err(io("list", dir))? {
             let digits = name
                 .strip_suffix(".log")
                 .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
@@ -106,7 +99,7 @@ impl PartitionLog {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         let mut next_offset = bases.first().copied().unwrap_or(0);
         for (i, base) in bases.iter().copied().enumerate() {
-            let segment = Segment::open(dir, base)?;
+            let segment = Segment::open(storage, dir, base)?;
             if base != next_offset {
                 return Err(LogError::Hole {
                     path: segment.path().to_owned(),
@@ -128,7 +121,7 @@ impl PartitionLog {
             };
             segments.push(Arc::new(segment));
             if ends_at.is_some_and(|end| end != next_offset) && cut_bytes > 0 {
-                discard(dir, &bases[i + 1..])?;
+                discard(storage, dir, &bases[i + 1..])?;
                 break;
             }
         }
@@ -140,46 +133,78 @@ impl PartitionLog {
             end_offset = mode.start_offset;
         }
         if segments.last().is_none_or(|s| s.is_sealed()) {
-            segments.push(Arc::new(Segment::create(dir, end_offset)?));
+            segments.push(Arc::new(create(storage, dir, end_offset, limits)?));
         }
         let first = segments.first().map_or(0, |s| s.base_offset);
         Ok(PartitionLog {
+            storage: storage.clone(),
             dir: dir.to_owned(),
             limits,
             leader_epoch: 0,
             segments: RwLock::new(segments),
             appender: Mutex::new(Appender { indexed_at: None }),
-            start_offset: AtomicI64::new(mode.start_offset.max(first).min(end_offset)),
-            end_offset: AtomicI64::new(end_offset),
+            bounds: Bounds::new(mode.start_offset.max(first), end_offset),
+            commit: GroupCommit::new(if mode.clean { end_offset as u64 } else { 0 }),
             offline: AtomicBool::new(false),
-            has_waiters: AtomicBool::new(false),
-            waiters: Mutex::default(),
             counters,
         })
     }
 
-    /// Offset of the first record that may be read.
-    pub fn start_offset(&self) -> i64 {
-        self.start_offset.load(Ordering::Acquire)
+    fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
+        active.write_index(&self.counters)?;
+        active.flush(&self.counters)?;
+        let fresh = Arc::new(create(&self.storage, &self.dir, base_offset, self.limits)?);
+        self.segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(fresh.clone());
+        tracing::info!(folder = %self.dir.display(), base_offset, "rolled a segment");
+        Ok(fresh)
     }
 
-    /// Offset behind the last record: with one replica the high watermark and the last stable offset too.
-    pub fn end_offset(&self) -> i64 {
-        self.end_offset.load(Ordering::Acquire)
+    /// Flushes what was written when this began, lets readers see it, and answers how far that is.
+    fn flush_written(&self) -> Result<u64, LogError> {
+        let (active, end) = {
+            let _appender = lock(&self.appender);
+            (self.active(), self.bounds.end())
+        };
+        // Rolling flushed all older segments.
+        active.flush(&self.counters)?;
+        self.bounds.raise_high_watermark(end);
+        Ok(end as u64)
     }
 
-    /// The leader epoch that is stamped into batches.
-    pub fn leader_epoch(&self) -> i32 {
+    fn active(&self) -> Arc<Segment> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.last().expect("a log always has an active segment").clone()
+    }
+
+    fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let n = segments.partition_point(|s| s.base_offset <= offset);
+        n.checked_sub(1).map(|i| segments[i].clone())
+    }
+}
+
+impl Log for PartitionLog {
+    fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    fn leader_epoch(&self) -> i32 {
         self.leader_epoch
     }
 
-    /// Appends one batch that was checked already; answers its base offset.
-    pub fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<i64, AppendError> {
+    fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<Appended, AppendError> {
         let mut appender = lock(&self.appender);
         if self.offline.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
         }
-        let base_offset = self.end_offset();
+        let base_offset = self.bounds.end();
         let mut active = self.active();
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
         let full = active.bytes() > 0 && active.bytes() + batch.len() as u64 > self.limits.segment_bytes;
@@ -208,72 +233,53 @@ impl PartitionLog {
         }
         self.counters.add(Counter::AppendBatches, 1);
         self.counters.add(Counter::AppendBytes, batch.len() as u64);
-        // The end moves first, so that no reader sees records behind the high watermark.
-        self.end_offset
-            .store(base_offset + i64::from(header.records_count), Ordering::Release);
-        active.publish(batch.len());
+        let end = base_offset + i64::from(header.records_count);
+        self.bounds.set_end(end);
+        active.file().publish(batch.len());
         drop(appender);
-        self.wake();
-        Ok(base_offset)
+        let durable_first = self.limits.flush == FlushPolicy::EveryBatch;
+        if !durable_first {
+            self.bounds.raise_high_watermark(end);
+        }
+        Ok(Appended {
+            base_offset,
+            await_flush: durable_first.then_some(end as u64),
+        })
     }
 
-    fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
-        active.flush(&self.counters)?;
-        let fresh = Arc::new(Segment::create(&self.dir, base_offset)?);
-        self.segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(fresh.clone());
-        tracing::info!(folder = %self.dir.display(), base_offset, "rolled a segment");
-        Ok(fresh)
+    fn await_flush(&self, until: u64) -> Result<(), AppendError> {
+        let flushed = self.commit.wait(until, || self.flush_written());
+        if flushed.is_err() {
+            self.offline.store(true, Ordering::Release);
+        }
+        flushed
     }
 
-    /// Everything below this offset is on the device: the base of the active segment, as rolling flushes.
-    pub fn recovery_point(&self) -> i64 {
-        self.active().base_offset
-    }
-
-    fn active(&self) -> Arc<Segment> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.last().expect("a log always has an active segment").clone()
-    }
-
-    /// Whether appends go to this segment.
-    pub fn is_active(&self, segment: &Segment) -> bool {
-        self.recovery_point() == segment.base_offset
-    }
-
-    fn segments(&self) -> Vec<Arc<Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let n = segments.partition_point(|s| s.base_offset <= offset);
-        n.checked_sub(1).map(|i| segments[i].clone())
-    }
-
-    /// Batches from `offset` on, of one segment. `None` at the end of the log.
-    ///
-    /// # Errors
-    /// [`ReadError::OutOfRange`] outside of the log.
-    pub fn read(&self, offset: i64, bytes_max: usize, whole_first: bool) -> Result<Option<LogSlice>, ReadError> {
-        let (start, end) = (self.start_offset(), self.end_offset());
+    fn read(&self, offset: i64, bytes_max: usize, whole_first: bool) -> Result<Found, ReadError> {
+        let (start, end) = (self.bounds.start(), self.bounds.high_watermark());
+        let out_of_range = ReadError::OutOfRange { offset, start, end };
         if offset < start || offset > end {
-            return Err(ReadError::OutOfRange { offset, start, end });
+            return Err(out_of_range);
         }
         if offset == end {
-            return Ok(None);
+            return Ok(Found {
+                slices: Vec::new(),
+                end: ReadEnd::Log,
+            });
         }
-        match self.segment_of(offset) {
-            Some(segment) => Ok(Some(segment.read(offset, bytes_max, whole_first, &self.counters)?)),
-            None => Err(ReadError::OutOfRange { offset, start, end }),
-        }
+        let segment = self.segment_of(offset).ok_or(out_of_range)?;
+        let slice = segment.read(offset, bytes_max, whole_first, &self.counters)?;
+        let end = match slice.end() >= segment.bytes() {
+            false => ReadEnd::Limit,
+            true if self.active().base_offset == segment.base_offset => ReadEnd::Log,
+            true => ReadEnd::Boundary,
+        };
+        let slices = if slice.bytes > 0 { vec![slice] } else { Vec::new() };
+        Ok(Found { slices, end })
     }
 
-    /// Offset and time of the first record at or after `timestamp_ms`.
-    pub fn find_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, LogError> {
-        let start = self.start_offset();
+    fn find_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, LogError> {
+        let start = self.bounds.start();
         for segment in self.segments() {
             if let Some(found) = segment.find_time(timestamp_ms, start, &self.counters)? {
                 return Ok(Some(found));
@@ -282,9 +288,8 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// Offset and time of a record with the greatest timestamp.
-    pub fn max_time(&self) -> Result<Option<(i64, i64)>, LogError> {
-        let start = self.start_offset();
+    fn max_time(&self) -> Result<Option<(i64, i64)>, LogError> {
+        let start = self.bounds.start();
         let mut best: Option<(i64, i64)> = None;
         for segment in self.segments() {
             let found = segment.max_time(start, &self.counters)?;
@@ -296,17 +301,13 @@ impl PartitionLog {
         Ok(best)
     }
 
-    /// DeleteRecords: moves the log's start up to `offset` and removes segments that are wholly below it.
-    ///
-    /// # Errors
-    /// [`ReadError::OutOfRange`] behind the high watermark.
-    pub fn delete_before(&self, offset: i64) -> Result<i64, ReadError> {
+    fn delete_before(&self, offset: i64) -> Result<i64, ReadError> {
         let _appender = lock(&self.appender);
-        let (start, end) = (self.start_offset(), self.end_offset());
+        let (start, end) = (self.bounds.start(), self.bounds.high_watermark());
         if offset > end || offset < 0 {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
-        self.start_offset.fetch_max(offset, Ordering::AcqRel);
+        self.bounds.raise_start(offset);
         let gone: Vec<_> = {
             let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
             let keep = segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
@@ -315,46 +316,49 @@ impl PartitionLog {
         for segment in gone {
             segment.remove()?;
         }
-        Ok(self.start_offset())
+        Ok(self.bounds.start())
     }
 
-    /// Asks to be unparked at the next append. Register, look again, then park.
-    pub fn wait_for_append(&self, thread: Thread) {
-        lock(&self.waiters).push(thread);
-        self.has_waiters.store(true, Ordering::SeqCst);
+    /// The base of the active segment, as rolling flushes.
+    fn recovery_point(&self) -> i64 {
+        self.active().base_offset
     }
 
-    /// Takes the registration back.
-    pub fn forget(&self, thread: &Thread) {
-        lock(&self.waiters).retain(|t| t.id() != thread.id());
-    }
-
-    fn wake(&self) {
-        if self.has_waiters.swap(false, Ordering::SeqCst) {
-            for thread in lock(&self.waiters).drain(..) {
-                thread.unpark();
-            }
+    fn flush(&self) -> Result<(), LogError> {
+        self.active().write_index(&self.counters)?;
+        match self.await_flush(self.bounds.end() as u64) {
+            Err(AppendError::Log(error)) => Err(error),
+            // It was told when it failed.
+            Err(AppendError::Offline) | Ok(()) => Ok(()),
         }
     }
 
-    /// Flushes the active segment.
-    pub fn flush(&self) -> Result<(), LogError> {
-        self.active().flush(&self.counters)
-    }
-
-    /// Removes the folder and everything in it. Readers that still hold a segment can finish.
-    pub fn remove(&self) -> Result<(), LogError> {
+    fn remove(&self) -> Result<(), LogError> {
         self.offline.store(true, Ordering::Release);
-        std::fs::remove_dir_all(&self.dir).map_err(io("remove", &self.dir))
+        self.storage.remove_dir(&self.dir).map_err(io("remove", &self.dir))
     }
 }
 
+/// A new active segment, whose name is on the device before anything in it can be acknowledged as flushed.
+fn create(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64, limits: Limits) -> Result<Segment, LogError> {
+    let segment = Segment::create(storage, dir, base_offset)?;
+    if limits.preallocate {
+        segment.preallocate(limits.segment_bytes)?;
+    }
+    if limits.flush != FlushPolicy::Never {
+        storage.sync_dir(dir).map_err(io("flush", dir))?;
+    }
+    Ok(segment)
+}
+
 /// Segments behind a cut can't follow it any more; they are put aside and not deleted.
-fn discard(dir: &Path, bases: &[i64]) -> Result<(), LogError> {
+fn discard(storage: &Arc<dyn Storage>, dir: &Path, bases: &[i64]) -> Result<(), LogError> {
     for base in bases {
         let path = Segment::path_of(dir, *base);
         tracing::error!(segment = %path.display(), "put aside: it follows a damaged segment");
-        std::fs::rename(&path, path.with_extension("log.discarded")).map_err(io("rename", &path))?;
+        storage
+            .rename(&path, &path.with_extension("log.discarded"))
+            .map_err(io("rename", &path))?;
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
 //! One segment: a log file, its index, and how it is opened, scanned and mapped.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use kafka_wire::BatchHeader;
 use kafka_wire::batch::HEADER_BYTES;
-use kafka_wire::{BatchHeader, BatchIter};
-use memmap2::Mmap;
 
+use super::file::{LogFile, LogSlice};
 use super::index::{Entry, OffsetIndex};
 use super::{LogError, io};
 use crate::counters::{Counter, Counters};
+use crate::storage::{Storage, StoredFile};
 
 /// Bytes that a look-up reads at a time.
 const LOOKUP_BYTES: usize = 16 * 1024;
@@ -24,14 +24,13 @@ const SCAN_BYTES: usize = 4 << 20;
 pub struct Segment {
     /// Offset of its first record.
     pub base_offset: i64,
-    path: PathBuf,
-    file: File,
+    storage: Arc<dyn Storage>,
+    file: Arc<LogFile>,
     index: OffsetIndex,
-    /// Bytes that readers may see; always the end of a batch.
-    bytes: AtomicU64,
+    /// Bytes that a flush of this process covered.
+    flushed: AtomicU64,
     /// A file without write permission is never written, cut or appended to: runs link the same one many times.
     sealed: bool,
-    map: Mutex<Option<Arc<Mmap>>>,
 }
 
 /// What a scan of the tail found.
@@ -43,17 +42,6 @@ pub struct Scan {
     pub cut_bytes: u64,
 }
 
-/// A run of whole batches in a segment (the last one may be cut by the size limit, as in Kafka).
-#[derive(Debug, Clone)]
-pub struct LogSlice {
-    /// The segment.
-    pub segment: Arc<Segment>,
-    /// Where it begins.
-    pub position: u64,
-    /// How long it is.
-    pub bytes: usize,
-}
-
 impl Segment {
     /// Where a segment lives.
     pub fn path_of(dir: &Path, base_offset: i64) -> PathBuf {
@@ -61,87 +49,82 @@ impl Segment {
     }
 
     /// Creates an empty segment.
-    pub fn create(dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+    pub fn create(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
         let path = Self::path_of(dir, base_offset);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path);
-        let file = file.map_err(io("create", &path))?;
+        let stored = storage.create(&path).map_err(io("create", &path))?;
         let index_path = path.with_extension("index");
-        match std::fs::remove_file(&index_path) {
+        match storage.remove_file(&index_path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", index_path)(e)),
             _ => {}
         }
-        let index = OffsetIndex::empty(&index_path);
         Ok(Segment {
             base_offset,
-            path,
-            file,
-            index,
-            bytes: AtomicU64::new(0),
+            storage: storage.clone(),
+            index: OffsetIndex::empty(storage, &index_path),
+            file: Arc::new(LogFile::new(path, stored, 0)),
+            flushed: AtomicU64::new(0),
             sealed: false,
-            map: Mutex::default(),
         })
     }
 
     /// Opens a segment that exists, without reading it.
-    pub fn open(dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+    pub fn open(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
         let path = Self::path_of(dir, base_offset);
-        let meta = std::fs::metadata(&path).map_err(io("open", &path))?;
-        let sealed = meta.mode() & 0o222 == 0;
-        let file = File::options()
-            .read(true)
-            .write(!sealed)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        let index = OffsetIndex::load(&path.with_extension("index"), meta.len())?;
-        let bytes = AtomicU64::new(meta.len());
+        let info = storage.info(&path).map_err(io("open", &path))?;
+        let sealed = info.read_only;
+        let stored = storage.open(&path, !sealed).map_err(io("open", &path))?;
+        let index_path = path.with_extension("index");
         let mut segment = Segment {
             base_offset,
-            path,
-            file,
-            index,
-            bytes,
+            storage: storage.clone(),
+            index: OffsetIndex::load(storage, &index_path, info.bytes)?,
+            file: Arc::new(LogFile::new(path, stored, info.bytes)),
+            flushed: AtomicU64::new(info.bytes),
             sealed,
-            map: Mutex::default(),
         };
-        if !segment.index_fits() {
-            tracing::warn!(segment = %segment.path.display(), "the index is of other bytes, not used");
-            segment.index = OffsetIndex::ignoring(&segment.path.with_extension("index"));
+        if !segment.index_fits()? {
+            tracing::warn!(segment = %segment.path().display(), "the index is of other bytes, not used");
+            segment.index = OffsetIndex::ignoring(storage, &index_path);
         }
         Ok(segment)
     }
 
     /// Whether the first and the last entry of the index name batches that are there. Kafka's check at start looks at
     /// the last one too; to look at all of them would read the whole file.
-    fn index_fits(&self) -> bool {
-        [self.index.first(), self.index.last()]
-            .into_iter()
-            .flatten()
-            .all(|entry| {
-                let mut raw = [0u8; HEADER_BYTES];
-                let read = self.file.read_exact_at(&mut raw, u64::from(entry.position));
-                let offset = self.base_offset + i64::from(entry.relative_offset);
-                read.is_ok() && BatchHeader::parse(&raw).is_ok_and(|header| header.base_offset == offset)
-            })
+    fn index_fits(&self) -> Result<bool, LogError> {
+        for entry in [self.index.first(), self.index.last()].into_iter().flatten() {
+            let mut raw = [0u8; HEADER_BYTES];
+            let offset = self.base_offset + i64::from(entry.relative_offset);
+            let read = self.stored()?.read_exact_at(&mut raw, u64::from(entry.position));
+            if read.is_err() || !BatchHeader::parse(&raw).is_ok_and(|header| header.base_offset == offset) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// The file, for the fetch paths.
-    pub fn file(&self) -> &File {
+    /// The file, as slices of it refer to it.
+    pub fn file(&self) -> &Arc<LogFile> {
         &self.file
+    }
+
+    fn stored(&self) -> Result<Arc<dyn StoredFile>, LogError> {
+        self.file.open().map_err(io("open", self.path()))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<(), LogError> {
+        let read = self.stored()?.read_exact_at(buffer, position);
+        read.map_err(io("read", self.path()))
     }
 
     /// The log file's place.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Bytes that may be read.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Acquire)
+        self.file.bytes()
     }
 
     /// Whether the file is read-only.
@@ -163,28 +146,16 @@ impl Segment {
         counters: &Counters,
     ) -> Result<(), LogError> {
         let position = self.bytes();
-        let slices = [
-            std::io::IoSlice::new(stamped_prefix),
-            std::io::IoSlice::new(&batch[16..]),
-        ];
-        let written = nix::sys::uio::pwritev(&self.file, &slices, position as i64);
-        counters.add(Counter::CallPwritev, 1);
-        let result = match written {
-            Ok(n) if n == batch.len() => Ok(()),
-            // A short write: finish it, or learn why it can't be finished.
-            Ok(n) => {
-                let mut whole = stamped_prefix.to_vec();
-                whole.extend_from_slice(&batch[16..]);
-                counters.add(Counter::CallPwritev, 1);
-                self.file.write_all_at(&whole[n..], position + n as u64)
+        let stored = self.stored()?;
+        let mut parts = [IoSlice::new(stamped_prefix), IoSlice::new(&batch[16..])];
+        match stored.write_all_at(&mut parts, position) {
+            Ok(calls) => counters.add(Counter::CallPwritev, calls),
+            Err(source) => {
+                if let Err(error) = stored.set_len(position) {
+                    tracing::error!(segment = %self.path().display(), %error, "could not cut a failed write off");
+                }
+                return Err(io("append to", self.path())(source));
             }
-            Err(errno) => Err(errno.into()),
-        };
-        if let Err(source) = result {
-            if let Err(error) = self.file.set_len(position) {
-                tracing::error!(segment = %self.path.display(), %error, "could not cut a failed write off");
-            }
-            return Err(io("append to", &self.path)(source));
         }
         if index_it {
             let relative_offset = (base_offset - self.base_offset) as u32;
@@ -197,11 +168,6 @@ impl Segment {
             }
         }
         Ok(())
-    }
-
-    /// Lets readers see `bytes` more.
-    pub fn publish(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Release);
     }
 
     /// Checks every batch from the last index entry at or below `from` on, cuts off what is torn, and completes the
@@ -226,9 +192,7 @@ impl Segment {
             let mut want = SCAN_BYTES.min((file_bytes - position) as usize);
             loop {
                 buffer.resize(want, 0);
-                self.file
-                    .read_exact_at(&mut buffer, position)
-                    .map_err(io("read", &self.path))?;
+                self.read_at(&mut buffer, position)?;
                 match BatchHeader::parse(&buffer) {
                     // A batch larger than the window: look at all of it, if the file holds it.
                     Ok(h) if h.total_bytes() > want && h.total_bytes() as u64 <= file_bytes - position => {
@@ -273,14 +237,15 @@ impl Segment {
         if let Some(problem) = problem {
             if self.sealed {
                 return Err(LogError::Damaged {
-                    path: self.path.clone(),
+                    path: self.path().to_owned(),
                     position,
                     problem,
                 });
             }
-            tracing::warn!(segment = %self.path.display(), position, cut_bytes, problem, "cutting off a torn tail");
-            self.file.set_len(position).map_err(io("truncate", &self.path))?;
-            self.bytes.store(position, Ordering::Release);
+            tracing::warn!(segment = %self.path().display(), position, cut_bytes, problem, "cutting off a torn tail");
+            let cut = self.stored()?.set_len(position);
+            cut.map_err(io("truncate", self.path()))?;
+            self.file.set_bytes(position);
         }
         if !self.sealed {
             self.index.flush()?;
@@ -299,7 +264,7 @@ impl Segment {
         if position != self.bytes() {
             let problem = "the file does not end with a batch".to_owned();
             return Err(LogError::Damaged {
-                path: self.path.clone(),
+                path: self.path().to_owned(),
                 position,
                 problem,
             });
@@ -315,11 +280,9 @@ impl Segment {
         }
         let mut raw = [0u8; HEADER_BYTES];
         counters.add(Counter::CallPreadLookup, 1);
-        self.file
-            .read_exact_at(&mut raw, position)
-            .map_err(io("read", &self.path))?;
+        self.read_at(&mut raw, position)?;
         BatchHeader::parse(&raw).map(Some).map_err(|error| LogError::Damaged {
-            path: self.path.clone(),
+            path: self.path().to_owned(),
             position,
             problem: error.to_string(),
         })
@@ -339,9 +302,7 @@ impl Segment {
                 return Ok(self.bytes());
             }
             counters.add(Counter::CallPreadLookup, 1);
-            self.file
-                .read_exact_at(&mut buffer[..want], position)
-                .map_err(io("read", &self.path))?;
+            self.read_at(&mut buffer[..want], position)?;
             let mut at = 0usize;
             while let Ok(header) = BatchHeader::parse(&buffer[at.min(want)..want]) {
                 if header.last_offset() >= offset {
@@ -350,14 +311,14 @@ impl Segment {
                 at += header.total_bytes();
             }
             if at == 0 && position > 0 {
-                tracing::warn!(segment = %self.path.display(), position, "the index points at no batch, searching from the start");
+                tracing::warn!(segment = %self.path().display(), position, "the index points at no batch, searching from the start");
                 position = 0;
                 continue;
             }
             if at == 0 {
                 let problem = "no batch header".to_owned();
                 return Err(LogError::Damaged {
-                    path: self.path.clone(),
+                    path: self.path().to_owned(),
                     position,
                     problem,
                 });
@@ -369,7 +330,7 @@ impl Segment {
     /// Batches from the one that holds `offset`, up to `bytes_max`. A first batch that is larger comes whole when
     /// `whole_first`, and not at all otherwise.
     pub fn read(
-        self: &Arc<Self>,
+        &self,
         offset: i64,
         bytes_max: usize,
         whole_first: bool,
@@ -392,7 +353,7 @@ impl Segment {
             },
         };
         Ok(LogSlice {
-            segment: self.clone(),
+            file: self.file.clone(),
             position,
             bytes: stop.saturating_sub(position) as usize,
         })
@@ -424,9 +385,7 @@ impl Segment {
         if header.codec() == 0 {
             let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
             let mut batch = vec![0; total];
-            self.file
-                .read_exact_at(&mut batch, position)
-                .map_err(io("read", &self.path))?;
+            self.read_at(&mut batch, position)?;
             let mut records = kafka_wire::RecordIter::new(header, &batch).map_while(Result::ok);
             let found = records.find(|r| r.offset >= from && r.timestamp_ms >= timestamp_ms);
             return Ok(found.map(|record| (record.offset, record.timestamp_ms)));
@@ -450,65 +409,44 @@ impl Segment {
         }
     }
 
-    /// A shared mapping that covers at least `bytes`; made once for a segment that no longer grows.
-    ///
-    /// Files are never cut below what a reader may map: recovery, which cuts, is over before the first fetch, and a
-    /// failed append cuts behind [`Self::bytes`].
-    pub fn mapped(&self, bytes: u64, counters: &Counters) -> std::io::Result<Arc<Mmap>> {
-        let mut slot = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(map) = slot.as_ref().filter(|m| m.len() as u64 >= bytes) {
-            return Ok(map.clone());
-        }
-        counters.add(Counter::CallMmap, 1);
-        // SAFETY: the file is only appended to behind the mapped range (see above), and no other process writes to it:
-        // the data folder is locked by this broker.
-        let map = unsafe { memmap2::MmapOptions::new().len(self.bytes() as usize).map(&self.file)? };
-        let map = Arc::new(map);
-        *slot = Some(map.clone());
-        Ok(map)
+    /// Reserves room for the log file.
+    pub fn preallocate(&self, bytes: u64) -> Result<(), LogError> {
+        self.stored()?
+            .preallocate(bytes)
+            .map_err(io("preallocate", self.path()))
     }
 
-    /// Writes waiting index entries and flushes both files to the device.
+    /// Writes the index entries that wait. They are not flushed: the index can be made again from the log.
+    pub fn write_index(&self, counters: &Counters) -> Result<(), LogError> {
+        if !self.sealed && self.index.flush()? {
+            counters.add(Counter::CallPwriteIndex, 1);
+        }
+        Ok(())
+    }
+
+    /// Flushes the log to the device.
     pub fn flush(&self, counters: &Counters) -> Result<(), LogError> {
         if self.sealed {
             return Ok(());
         }
-        if self.index.flush()? {
-            counters.add(Counter::CallPwriteIndex, 1);
-        }
         counters.add(Counter::CallFdatasync, 1);
-        self.file.sync_data().map_err(io("flush", &self.path))
+        let end = self.bytes();
+        let flushed = self.stored()?.sync_data();
+        flushed.map_err(io("flush", self.path()))?;
+        let before = self.flushed.fetch_max(end, Ordering::AcqRel);
+        counters.add(Counter::FlushedBytes, end.saturating_sub(before));
+        Ok(())
     }
 
     /// Removes the files.
     pub fn remove(&self) -> Result<(), LogError> {
-        std::fs::remove_file(&self.path).map_err(io("remove", &self.path))?;
-        match std::fs::remove_file(self.path.with_extension("index")) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(io("remove", self.path.with_extension("index"))(e))
-            }
+        self.storage
+            .remove_file(self.path())
+            .map_err(io("remove", self.path()))?;
+        let index = self.path().with_extension("index");
+        match self.storage.remove_file(&index) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", index)(e)),
             _ => Ok(()),
         }
-    }
-}
-
-impl LogSlice {
-    /// Whether it ends where its segment ends now.
-    pub fn ends_segment(&self) -> bool {
-        self.position + self.bytes as u64 >= self.segment.bytes()
-    }
-
-    /// Reads the slice into memory; for tests and tools, not for the fetch paths.
-    pub fn to_vec(&self) -> std::io::Result<Vec<u8>> {
-        let mut out = vec![0; self.bytes];
-        self.segment.file().read_exact_at(&mut out, self.position)?;
-        Ok(out)
-    }
-
-    /// Offset behind the last whole batch of the slice, for tests.
-    pub fn next_offset(&self) -> std::io::Result<Option<i64>> {
-        let bytes = self.to_vec()?;
-        let last = BatchIter::new(&bytes).filter_map(Result::ok).last();
-        Ok(last.map(|(header, _)| header.last_offset() + 1))
     }
 }

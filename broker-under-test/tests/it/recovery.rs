@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use broker_under_test::log::{Limits, OpenMode, PartitionLog};
+use broker_under_test::log::{Limits, Log, OpenMode, PartitionLog};
+use broker_under_test::storage::{RealDisk, Storage};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse};
 use kafka_wire::{ApiKey, BatchHeader, BatchIter};
@@ -75,22 +76,20 @@ fn a_tail_torn_at_any_byte() {
     let whole = stored(killed.path(), TOPIC, 0);
     let lengths: Vec<usize> = BatchIter::new(&whole).map(|b| b.unwrap().1.len()).collect();
     let kept: usize = lengths[..10].iter().sum();
-    let limits = Limits {
-        segment_bytes: 1 << 30,
-        index_interval_bytes: 4096,
-    };
+    let limits = Limits::default();
     let mode = OpenMode {
         clean: false,
         recovery_point: 0,
         start_offset: 0,
     };
+    let disk: Arc<dyn Storage> = Arc::new(RealDisk);
     for cut in kept..=whole.len() {
         let dir = killed.path().join(format!("{TOPIC}-0"));
         fs::write(log(killed.path(), 0), &whole[..cut]).unwrap();
-        let partition = PartitionLog::open(&dir, limits, mode, Arc::default()).unwrap();
+        let partition = PartitionLog::open(&disk, &dir, limits, mode, Arc::default()).unwrap();
         let batches = BatchIter::new(&whole[..cut]).count();
         let expected: usize = lengths[..batches].iter().sum();
-        assert_eq!(partition.end_offset(), 3 * batches as i64, "cut at {cut}");
+        assert_eq!(partition.bounds().end(), 3 * batches as i64, "cut at {cut}");
         assert!(stored(killed.path(), TOPIC, 0) == whole[..expected], "cut at {cut}");
         drop(partition);
         if cut % 60 == 0 {

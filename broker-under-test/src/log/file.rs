@@ -1,0 +1,105 @@
+//! A log file of either layout: what readers may see of it, and how the fetch paths reach it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::Mmap;
+
+use crate::counters::{Counter, Counters};
+use crate::storage::StoredFile;
+
+/// A file of whole record batches. It grows at its end and is never overwritten.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    stored: Arc<dyn StoredFile>,
+    /// Bytes that readers may see; always the end of a batch.
+    bytes: AtomicU64,
+    map: Mutex<Option<Arc<Mmap>>>,
+}
+
+/// A run of bytes of one log file.
+#[derive(Debug, Clone)]
+pub struct LogSlice {
+    /// The file.
+    pub file: Arc<LogFile>,
+    /// Where it begins.
+    pub position: u64,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl LogFile {
+    /// For a file of which readers may see `bytes`.
+    pub fn new(path: PathBuf, stored: Arc<dyn StoredFile>, bytes: u64) -> Self {
+        LogFile {
+            path,
+            stored,
+            bytes: AtomicU64::new(bytes),
+            map: Mutex::default(),
+        }
+    }
+
+    /// Its place.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file. Holding it keeps the descriptor alive.
+    pub fn open(&self) -> std::io::Result<Arc<dyn StoredFile>> {
+        Ok(self.stored.clone())
+    }
+
+    /// Bytes that may be read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Lets readers see `bytes` more.
+    pub fn publish(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Release);
+    }
+
+    /// Recovery found that the file ends here.
+    pub fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Release);
+    }
+
+    /// A shared mapping that covers at least `bytes`; made once for a file that no longer grows.
+    ///
+    /// Files are never cut below what a reader may map: recovery, which cuts, is over before the first fetch, and a
+    /// failed append cuts behind [`Self::bytes`].
+    pub fn mapped(&self, bytes: u64, counters: &Counters) -> std::io::Result<Arc<Mmap>> {
+        let mut slot = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(map) = slot.as_ref().filter(|m| m.len() as u64 >= bytes) {
+            return Ok(map.clone());
+        }
+        counters.add(Counter::CallMmap, 1);
+        let stored = self.open()?;
+        // SAFETY: the file is only appended to behind the mapped range (see above), and no other process writes to it:
+        // the data folder is locked by this broker.
+        let map = unsafe {
+            memmap2::MmapOptions::new()
+                .len(self.bytes() as usize)
+                .map(stored.descriptor())?
+        };
+        let map = Arc::new(map);
+        *slot = Some(map.clone());
+        Ok(map)
+    }
+}
+
+impl LogSlice {
+    /// Where it ends in its file.
+    pub fn end(&self) -> u64 {
+        self.position + self.bytes as u64
+    }
+
+    /// Reads the slice into memory; for tests and tools, not for the fetch paths.
+    pub fn to_vec(&self) -> std::io::Result<Vec<u8>> {
+        let mut out = vec![0; self.bytes];
+        self.file.open()?.read_exact_at(&mut out, self.position)?;
+        Ok(out)
+    }
+}
