@@ -154,6 +154,12 @@ pub const SETTINGS: &[Setting] = &[
         "Time between two flushes with flush.policy=interval.",
     ),
     setting(
+        "log.flush.offset.checkpoint.interval.ms",
+        Kind::Int(1, I32),
+        "60000",
+        "Time between two checkpoints of what was flushed: a recovery looks at what lies behind.",
+    ),
+    setting(
         "message.max.bytes",
         Kind::Int(61, I32),
         "1048588",

@@ -19,10 +19,12 @@ use nix::sys::socket::{MsgFlags, recv};
 use crate::broker::Broker;
 use crate::counters::Counter;
 use crate::fetch_path::Sender;
-use crate::handlers::{self, Outcome};
+use crate::handlers::{self, Outcome, Owed};
 
 /// Answers beyond this are sent before the next request is looked at.
 const ANSWERS_BYTES: usize = 64 * 1024;
+/// Responses that wait for a flush; a client that sends more is answered in between.
+const OWED_MAX: usize = 1024;
 /// How often a thread that waits for bytes looks at the clock.
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -71,11 +73,20 @@ fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
     let mut sender = Sender::new(socket, config, broker.counters.clone());
     let mut buffer = FrameBuffer::new(config.size("socket.request.max.bytes"));
     let mut last_request = Instant::now();
-    let mut answers = Vec::new();
+    let mut replies = Replies::default();
     loop {
-        let served = answer_all(broker, &mut buffer, &mut sender, &mut answers);
+        let served = answer_all(broker, &mut buffer, &mut sender, &mut replies);
+        // A flush serves everything that is there: what the client has sent meanwhile is looked at before one begins.
+        if served.is_ok() && replies.may_wait_for_more() {
+            broker.counters.add(Counter::CallRecv, 1);
+            if let Ok(n @ 1..) = recv(descriptor, buffer.space(), MsgFlags::MSG_DONTWAIT) {
+                buffer.advance(n);
+                last_request = Instant::now();
+                continue;
+            }
+        }
         // Those in front of a request that ends the connection are owed all the same.
-        send_answers(&mut sender, &mut answers)?;
+        replies.send(&mut sender)?;
         if served? {
             last_request = Instant::now();
         }
@@ -118,42 +129,80 @@ fn configure(socket: &TcpStream, broker: &Broker, request_timeout: Duration, idl
     Ok(())
 }
 
-/// Serves every whole frame in the buffer; answers that were not sent yet are in `answers`. Whether there was a frame.
+/// Answers that were not sent yet, in the order of their requests.
+#[derive(Debug, Default)]
+struct Replies {
+    /// Whole frames.
+    ready: Vec<u8>,
+    /// Behind them: responses that wait for a flush.
+    owed: Vec<Owed>,
+}
+
+impl Replies {
+    fn may_wait_for_more(&self) -> bool {
+        !self.owed.is_empty() && self.owed.len() < OWED_MAX
+    }
+
+    /// Waits for the flushes that are owed.
+    fn settle(&mut self) -> Result<(), Drop> {
+        let owed = self.owed.drain(..);
+        owed.map(|owed| owed.settle(&mut self.ready).map_err(Drop::Refused))
+            .collect()
+    }
+
+    fn send(&mut self, sender: &mut Sender) -> Result<(), Drop> {
+        let settled = self.settle();
+        if !self.ready.is_empty() {
+            let sent = sender.bytes(&self.ready);
+            self.ready.clear();
+            self.ready.shrink_to(ANSWERS_BYTES);
+            sent?;
+        }
+        settled
+    }
+}
+
+/// Serves every whole frame in the buffer. Whether there was one.
 fn answer_all(
     broker: &Arc<Broker>,
     buffer: &mut FrameBuffer,
     sender: &mut Sender,
-    answers: &mut Vec<u8>,
+    replies: &mut Replies,
 ) -> Result<bool, Drop> {
     let mut served = false;
     while let Some(frame) = buffer.frame()? {
-        answer(broker, frame, sender, answers)?;
+        answer(broker, frame, sender, replies)?;
         buffer.consume_frame();
         served = true;
     }
     Ok(served)
 }
 
-fn send_answers(sender: &mut Sender, answers: &mut Vec<u8>) -> io::Result<()> {
-    if answers.is_empty() {
-        return Ok(());
-    }
-    let sent = sender.bytes(answers);
-    answers.clear();
-    answers.shrink_to(ANSWERS_BYTES);
-    sent
-}
-
-fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, answers: &mut Vec<u8>) -> Result<(), Drop> {
+fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, replies: &mut Replies) -> Result<(), Drop> {
     let mut cursor = Cursor::new(frame);
     let header = RequestHeader::parse(&mut cursor)?;
     broker.counters.add(Counter::Requests, 1);
     if header.api_key == ApiKey::Fetch.code() {
-        send_answers(sender, answers)?;
+        replies.send(sender)?;
+    } else if header.api_key != ApiKey::Produce.code() {
+        replies.settle()?;
     }
-    match handlers::handle(broker, &header, cursor, frame, answers)? {
+    // Frames that are ready go behind those that are owed: these come first then.
+    let owed_before = replies.owed.len();
+    let mut ready = Vec::new();
+    let out = if owed_before > 0 {
+        &mut ready
+    } else {
+        &mut replies.ready
+    };
+    match handlers::handle(broker, &header, cursor, frame, out)? {
+        Outcome::Replied if owed_before > 0 => {
+            replies.settle()?;
+            replies.ready.extend_from_slice(&ready);
+        }
         Outcome::Replied => {}
-        Outcome::Reply(bytes) => answers.extend_from_slice(&bytes),
+        Outcome::Reply(bytes) => replies.ready.extend_from_slice(&bytes),
+        Outcome::Owed(owed) => replies.owed.push(owed),
         Outcome::Records(pieces) => {
             broker.counters.add(Counter::FetchResponses, 1);
             sender.response(&pieces)?;
@@ -161,8 +210,8 @@ fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, answers: &mut
         Outcome::Silent => {}
         Outcome::Close(reason) => return Err(Drop::Refused(reason)),
     }
-    if answers.len() >= ANSWERS_BYTES {
-        send_answers(sender, answers)?;
+    if replies.ready.len() >= ANSWERS_BYTES || replies.owed.len() >= OWED_MAX {
+        replies.send(sender)?;
     }
     Ok(())
 }

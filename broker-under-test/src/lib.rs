@@ -14,6 +14,7 @@ pub mod control;
 pub mod counters;
 pub mod fetch_path;
 mod handlers;
+mod housekeeping;
 pub mod log;
 pub mod planted;
 pub mod server;

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::connection;
 use crate::control;
 use crate::counters::Counter;
+use crate::housekeeping::Housekeeping;
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
 
@@ -60,6 +61,7 @@ pub struct Server {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     acceptor: JoinHandle<()>,
+    housekeeping: Housekeeping,
     connections: Arc<Connections>,
 }
 
@@ -117,12 +119,14 @@ impl Server {
             };
             std::thread::Builder::new().name("acceptor".into()).spawn(body)?
         };
+        let housekeeping = Housekeeping::start(broker.clone())?;
         tracing::info!(%address, fetch_path = %broker.config.fetch_path(), planted = ?broker.planted, "listening");
         Ok(Server {
             broker,
             address,
             stop,
             acceptor,
+            housekeeping,
             connections,
         })
     }
@@ -150,6 +154,7 @@ impl Server {
                 let _ = thread.join();
             }
         }
+        self.housekeeping.stop();
         self.broker.close_cleanly()?;
         tracing::info!("stopped cleanly");
         Ok(())

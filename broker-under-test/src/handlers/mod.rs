@@ -9,6 +9,8 @@ mod fetch;
 mod offsets;
 mod produce;
 
+pub use produce::Owed;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +31,8 @@ pub enum Outcome {
     Reply(Vec<u8>),
     /// A whole frame, some of it in log files.
     Records(Vec<Piece>),
+    /// A whole frame, once what it acknowledges was flushed.
+    Owed(Owed),
     /// Nothing is sent: Produce with acks=0.
     Silent,
     /// The connection is closed, for this reason.

@@ -1,12 +1,16 @@
 //! Produce: the batch is checked (header, record count, CRC), stamped and stored as it came.
+//!
+//! What has to be flushed before it may be acknowledged is [`Owed`]: the connection collects what its client sent behind it, and one flush serves all.
 
 use kafka_wire::frame::finish_frame;
 use kafka_wire::produce::{ProducePartition, ProduceRequest, ProduceResult, encode_response};
 use kafka_wire::{BatchError, BatchHeader, Cursor, ErrorCode, WireError};
 
+use std::sync::Arc;
+
 use super::{Call, Outcome};
 use crate::counters::Counter;
-use crate::log::AppendError;
+use crate::log::{AppendError, Log};
 use crate::planted::PlantedBug;
 
 /// Batches between two that [`PlantedBug::AckBeforeWrite`] forgets.
@@ -25,27 +29,88 @@ pub(super) fn produce(call: &Call, cursor: &mut Cursor, answers: &mut Vec<u8>) -
     } else {
         None
     };
-    let store = |p: &ProducePartition| match &refuse_all {
-        Some((error, message)) => ProduceResult::refused(p.topic, p.partition, *error, Some(message.clone())),
-        None => append(call, p).unwrap_or_else(|refusal| refusal.result(p)),
-    };
-    let results: Vec<ProduceResult> = request.partitions.iter().map(store).collect();
-    if request.acks == 0 {
-        // There is no response to carry an error, so the connection says it.
-        let failed = results.iter().find(|r| r.error != 0);
-        return Ok(failed.map_or(Outcome::Silent, |r| {
-            let error = ErrorCode::from_code(r.error).unwrap_or(ErrorCode::UnknownServerError);
-            Outcome::Close(format!(
-                "Produce with acks=0 to {}-{} failed: {error:?}",
-                r.topic, r.partition
-            ))
+    let mut results = Vec::with_capacity(request.partitions.len());
+    let mut flushes = Vec::new();
+    for p in &request.partitions {
+        let stored = match &refuse_all {
+            Some((error, message)) => Err((*error, message.clone()).into()),
+            None => append(call, p),
+        };
+        match stored {
+            Ok((result, flush)) => {
+                flushes.extend(flush.map(|(log, until)| (results.len(), log, until)));
+                results.push(result);
+            }
+            Err(refusal) => results.push(refusal.result(p)),
+        }
+    }
+    let version = call.version;
+    let silent = request.acks == 0;
+    if !flushes.is_empty() {
+        return Ok(Outcome::Owed(Owed {
+            frame: call.start(),
+            version,
+            silent,
+            results,
+            flushes,
         }));
+    }
+    if silent {
+        return Ok(match failure(&results) {
+            Some(reason) => Outcome::Close(reason),
+            None => Outcome::Silent,
+        });
     }
     let start = answers.len();
     call.start_in(answers);
-    encode_response(answers, call.version, &results);
+    encode_response(answers, version, &results);
     finish_frame(answers, start);
     Ok(Outcome::Replied)
+}
+
+/// What can't be said in a response when there is none (acks=0), so the connection says it.
+fn failure(results: &[ProduceResult]) -> Option<String> {
+    let failed = results.iter().find(|r| r.error != 0)?;
+    let error = ErrorCode::from_code(failed.error).unwrap_or(ErrorCode::UnknownServerError);
+    Some(format!(
+        "Produce with acks=0 to {}-{} failed: {error:?}",
+        failed.topic, failed.partition
+    ))
+}
+
+/// A response that waits for flushes.
+#[derive(Debug)]
+pub struct Owed {
+    /// Begun: length placeholder and header.
+    frame: Vec<u8>,
+    version: i16,
+    silent: bool,
+    results: Vec<ProduceResult>,
+    /// Which result waits for which log, up to where.
+    flushes: Vec<(usize, Arc<dyn Log>, u64)>,
+}
+
+impl Owed {
+    /// Waits for the flushes and appends the whole frame to `answers`.
+    ///
+    /// # Errors
+    /// Why the connection must be closed: there is no response that could carry the error.
+    pub fn settle(mut self, answers: &mut Vec<u8>) -> Result<(), String> {
+        for (result, log, until) in self.flushes {
+            if let Err(error) = log.await_flush(until) {
+                let (code, message) = storage(error);
+                let failed = &mut self.results[result];
+                *failed = ProduceResult::refused(&failed.topic, failed.partition, code, Some(message));
+            }
+        }
+        if self.silent {
+            return failure(&self.results).map_or(Ok(()), Err);
+        }
+        encode_response(&mut self.frame, self.version, &self.results);
+        finish_frame(&mut self.frame, 0);
+        answers.extend_from_slice(&self.frame);
+        Ok(())
+    }
 }
 
 /// Why a partition took nothing.
@@ -86,7 +151,10 @@ impl Refusal {
     }
 }
 
-fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, Refusal> {
+/// A log, and up to where it must be flushed in front of the acknowledgement.
+type Flush = (Arc<dyn Log>, u64);
+
+fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Flush>), Refusal> {
     let topic = call.broker.topics.get(p.topic);
     let log = topic
         .as_ref()
@@ -131,23 +199,21 @@ fn append(call: &Call, p: &ProducePartition) -> Result<ProduceResult, Refusal> {
     }
     let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
         && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
-    let base_offset = if forget {
-        log.bounds().end()
+    let (base_offset, await_flush) = if forget {
+        (log.bounds().end(), None)
     } else {
         let appended = log.append(&header, batch).map_err(storage)?;
-        if let Some(until) = appended.await_flush {
-            log.await_flush(until).map_err(storage)?;
-        }
-        appended.base_offset
+        (appended.base_offset, appended.await_flush)
     };
-    Ok(ProduceResult {
+    let result = ProduceResult {
         topic: p.topic.to_owned(),
         partition: p.partition,
         error: 0,
         base_offset,
         log_start_offset: log.bounds().start(),
         message: None,
-    })
+    };
+    Ok((result, await_flush.map(|until| (log.clone(), until))))
 }
 
 fn storage(error: AppendError) -> (ErrorCode, String) {

@@ -319,9 +319,9 @@ impl Log for PartitionLog {
         Ok(self.bounds.start())
     }
 
-    /// The base of the active segment, as rolling flushes.
+    /// The base of the active segment, as rolling flushes, or what was flushed since.
     fn recovery_point(&self) -> i64 {
-        self.active().base_offset
+        self.active().base_offset.max(self.commit.flushed() as i64)
     }
 
     fn flush(&self) -> Result<(), LogError> {

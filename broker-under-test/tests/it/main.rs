@@ -7,6 +7,7 @@ mod concurrent;
 mod fetch;
 #[cfg(test)]
 mod fetch_paths;
+mod flush;
 #[cfg(test)]
 mod produce;
 #[cfg(test)]
