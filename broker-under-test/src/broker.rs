@@ -10,8 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
 
 use crate::checkpoint;
-use crate::config::Config;
+use crate::config::{Config, FetchPath};
 use crate::counters::Counters;
+use crate::fetch_path::{self, HeapCache};
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
 use crate::storage::RealDisk;
@@ -32,6 +33,8 @@ pub struct Broker {
     pub topics: Topics,
     /// What the broker counts of itself.
     pub counters: Arc<Counters>,
+    /// Blocks of log files, for `fetch.path=heap-cache`; empty otherwise.
+    pub cache: Arc<HeapCache>,
     /// Stays with the data folder.
     pub cluster_id: String,
     /// Where clients reach this broker; the port is the real one, also when 0 was asked for.
@@ -79,11 +82,16 @@ impl Broker {
         let topics = Topics::open(Arc::new(RealDisk), &dir, config.clone(), counters.clone(), clean)?;
         let partitions: usize = topics.all().iter().map(|t| t.partitions.len()).sum();
         tracing::info!(folder = %dir.display(), clean, partitions, "opened");
+        if config.fetch_path() == FetchPath::Direct {
+            fetch_path::probe_direct(&dir).map_err(io("probe", &dir))?;
+        }
+        let cache = Arc::new(HeapCache::new(config.size("fetch.cache.bytes")));
         let next = read_producer_ids(&dir)?;
         Ok(Broker {
             config,
             topics,
             counters,
+            cache,
             cluster_id,
             port,
             planted,

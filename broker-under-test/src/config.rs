@@ -21,16 +21,25 @@ pub enum FetchPath {
     Vectored,
     /// pread(2) into one buffer and send(2), again and again: the buffered way.
     ReadWrite,
+    /// A cache of log blocks in the broker's memory, written with sendmsg(2).
+    HeapCache,
+    /// O_DIRECT reads around the page cache, and send(2).
+    Direct,
+    /// sendfile(2) for short runs of records, splice(2) for long ones.
+    Auto,
 }
 
 impl FetchPath {
     /// All paths with their names in `fetch.path`.
-    pub const ALL: [(FetchPath, &'static str); 5] = [
+    pub const ALL: [(FetchPath, &'static str); 8] = [
         (FetchPath::Sendfile, "sendfile"),
         (FetchPath::Mmap, "mmap"),
         (FetchPath::Splice, "splice"),
         (FetchPath::Vectored, "vectored"),
         (FetchPath::ReadWrite, "read-write"),
+        (FetchPath::HeapCache, "heap-cache"),
+        (FetchPath::Direct, "direct"),
+        (FetchPath::Auto, "auto"),
     ];
 }
 
@@ -217,13 +226,19 @@ pub const SETTINGS: &[Setting] = &[
         "fetch.path",
         Kind::FetchPath,
         "sendfile",
-        "How records get from the log to the socket: sendfile, mmap, splice, vectored, read-write. Not a Kafka setting.",
+        "How records get from the log to the socket: sendfile, mmap, splice, vectored, read-write, heap-cache, direct, or auto (sendfile below 256 KiB, splice from there on). Not a Kafka setting.",
     ),
     setting(
         "fetch.buffer.bytes",
         Kind::Int(4096, 64 << 20),
         "65536",
         "The user-space buffer of the paths that copy. Not a Kafka setting.",
+    ),
+    setting(
+        "fetch.cache.bytes",
+        Kind::Int(65536, 1 << 40),
+        "67108864",
+        "The most that the heap-cache path keeps in the broker's memory. Not a Kafka setting.",
     ),
     setting(
         "fetch.pipe.bytes",

@@ -70,7 +70,7 @@ fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
     let idle_timeout = Duration::from_millis(config.int("connections.max.idle.ms") as u64);
     configure(&socket, broker, request_timeout, idle_timeout)?;
     let descriptor = socket.as_raw_fd();
-    let mut sender = Sender::new(socket, config, broker.counters.clone());
+    let mut sender = Sender::new(socket, config, broker.counters.clone(), broker.cache.clone());
     let mut buffer = FrameBuffer::new(config.size("socket.request.max.bytes"));
     let mut last_request = Instant::now();
     let mut replies = Replies::default();
@@ -145,9 +145,8 @@ impl Replies {
 
     /// Waits for the flushes that are owed.
     fn settle(&mut self) -> Result<(), Drop> {
-        let owed = self.owed.drain(..);
-        owed.map(|owed| owed.settle(&mut self.ready).map_err(Drop::Refused))
-            .collect()
+        let mut owed = self.owed.drain(..);
+        owed.try_for_each(|owed| owed.settle(&mut self.ready).map_err(Drop::Refused))
     }
 
     fn send(&mut self, sender: &mut Sender) -> Result<(), Drop> {

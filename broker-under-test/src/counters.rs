@@ -60,6 +60,12 @@ counters! {
     FetchHeadBytes,
     /// Record bytes of fetch responses copied between kernel and user space by this process, each copy once.
     UserCopiedBytes,
+    /// Record bytes that the heap cache had.
+    CacheHitBytes,
+    /// Record bytes that the heap cache did not have.
+    CacheMissBytes,
+    /// open(2) of log files.
+    CallOpen,
     /// Batches appended.
     AppendBatches,
     /// Bytes appended.

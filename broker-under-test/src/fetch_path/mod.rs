@@ -11,15 +11,23 @@
 //! | `mmap` | send(H, MSG_MORE), send(B) from the mapping | B (out); page faults on first touch |
 //! | `vectored` | ceil(B/16N) x (preadv into up to 16 buffers, writev; the first one carries H too) | 2 B (in and out) |
 //! | `read-write` | send(H, MSG_MORE), then ceil(B/N) x (pread, send) | 2 B (in and out) |
+//! | `heap-cache` | send(H, MSG_MORE), then a sendmsg for each 16 blocks of 64 KiB; a pread for each block that is not cached | B (out), and the blocks that were read |
+//! | `direct` | send(H, MSG_MORE), then about B/N x (pread around the page cache, send) | B (out) |
+//! | `auto` | as `splice` from 256 KiB on, as `sendfile` below | 0 |
 //!
 //! These are the calls when the kernel takes everything at once, which blocking calls do but for signals and the send
 //! timeout; short counts are carried on and counted. MSG_MORE keeps the head in one segment with what follows.
 
+mod direct;
+mod heap_cache;
 mod mmap;
 mod read_write;
 mod sendfile;
 mod splice;
 mod vectored;
+
+pub use direct::probe as probe_direct;
+pub use heap_cache::HeapCache;
 
 use std::io;
 use std::net::TcpStream;
@@ -32,6 +40,9 @@ use crate::config::{Config, FetchPath};
 use crate::counters::{Counter, Counters};
 use crate::log::LogSlice;
 use crate::storage::StoredFile;
+
+/// From here on `auto` splices: a pipe that holds many pages saves sendfile's own way through a pipe of 16.
+const SPLICE_BYTES_MIN: usize = 256 * 1024;
 
 /// A part of a response, in order.
 #[derive(Debug)]
@@ -52,11 +63,13 @@ pub struct Sender {
     pipe_bytes: usize,
     buffer: Vec<u8>,
     pipe: Option<(OwnedFd, OwnedFd)>,
+    direct: Option<direct::DirectFile>,
+    cache: Arc<HeapCache>,
 }
 
 impl Sender {
     /// For one connection.
-    pub fn new(socket: TcpStream, config: &Config, counters: Arc<Counters>) -> Self {
+    pub fn new(socket: TcpStream, config: &Config, counters: Arc<Counters>, cache: Arc<HeapCache>) -> Self {
         Sender {
             path: config.fetch_path(),
             socket,
@@ -65,6 +78,8 @@ impl Sender {
             pipe_bytes: config.size("fetch.pipe.bytes"),
             buffer: Vec::new(),
             pipe: None,
+            direct: None,
+            cache,
         }
     }
 
@@ -104,6 +119,10 @@ impl Sender {
                         FetchPath::Splice => self.splice(slice, more)?,
                         FetchPath::Vectored => self.vectored(&[], slice, more)?,
                         FetchPath::ReadWrite => self.read_write(slice, more)?,
+                        FetchPath::HeapCache => self.heap_cache(slice, more)?,
+                        FetchPath::Direct => self.direct(slice, more)?,
+                        FetchPath::Auto if slice.bytes < SPLICE_BYTES_MIN => self.sendfile(slice)?,
+                        FetchPath::Auto => self.splice(slice, more)?,
                     }
                 }
             }

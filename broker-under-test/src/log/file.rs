@@ -12,6 +12,8 @@ use crate::storage::StoredFile;
 /// A file of whole record batches. It grows at its end and is never overwritten.
 #[derive(Debug)]
 pub struct LogFile {
+    /// Its own in this process, so that what is kept of one file is never taken for another's of the same name.
+    number: u64,
     path: PathBuf,
     stored: Arc<dyn StoredFile>,
     /// Bytes that readers may see; always the end of a batch.
@@ -33,12 +35,19 @@ pub struct LogSlice {
 impl LogFile {
     /// For a file of which readers may see `bytes`.
     pub fn new(path: PathBuf, stored: Arc<dyn StoredFile>, bytes: u64) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         LogFile {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             path,
             stored,
             bytes: AtomicU64::new(bytes),
             map: Mutex::default(),
         }
+    }
+
+    /// A number that no other log file of this process has.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its place.

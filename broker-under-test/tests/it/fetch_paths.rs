@@ -1,10 +1,10 @@
-//! The five fetch paths send the same bytes, which are the bytes of the files, by the calls that are written down.
+//! All fetch paths send the same bytes, which are the bytes of the files, by the calls that are written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use broker_under_test::counters::Counter;
-use broker_under_test::{FetchPath, Server};
+use broker_under_test::{FetchPath, Server, fetch_path};
 use kafka_protocol::messages::FetchResponse;
 use kafka_wire::{ApiKey, BatchIter};
 
@@ -127,6 +127,10 @@ fn every_path_sends_the_same_bytes_and_they_are_the_files() {
     let mut with_records = 0;
     for (path, name) in FetchPath::ALL {
         let folder = copy_of(&broker.data_dir());
+        if path == FetchPath::Direct && fetch_path::probe_direct(folder.path()).is_err() {
+            eprintln!("the file system of temporary folders refuses O_DIRECT");
+            continue;
+        }
         let server = start(folder.path(), path);
         let mut client = Client::connect(server.address);
         let mut answers = Vec::new();
@@ -166,8 +170,17 @@ fn every_path_sends_the_same_bytes_and_they_are_the_files() {
     assert!(with_records > 1000, "the fetches do read: {with_records}");
 }
 
-/// What the table in `fetch_path` says of a response with one run of records.
-fn expected_calls(path: FetchPath, bytes: u64, position: u64) -> (Vec<(Counter, u64)>, u64) {
+/// Blocks of the heap cache.
+const BLOCK_BYTES: u64 = 64 * 1024;
+
+/// What the table in `fetch_path` says of a response with one run of records. `cached` are the blocks that earlier ones left in the heap cache.
+fn expected_calls(
+    path: FetchPath,
+    bytes: u64,
+    position: u64,
+    file_bytes: u64,
+    cached: &mut BTreeSet<u64>,
+) -> (Vec<(Counter, u64)>, u64) {
     use Counter::{CallPread, CallPreadv, CallSend, CallSendfile, CallSendmsg, CallSplice};
     match path {
         FetchPath::Sendfile => (vec![(CallSend, 1), (CallSendfile, 1)], 0),
@@ -184,6 +197,21 @@ fn expected_calls(path: FetchPath, bytes: u64, position: u64) -> (Vec<(Counter, 
             let rounds = bytes.div_ceil(BUFFER_BYTES);
             (vec![(CallSend, 1 + rounds), (CallPread, rounds)], 2 * bytes)
         }
+        FetchPath::HeapCache => {
+            let blocks = position / BLOCK_BYTES..(position + bytes).div_ceil(BLOCK_BYTES);
+            let rounds = (blocks.end - blocks.start).div_ceil(16);
+            let missed: Vec<u64> = blocks.filter(|block| cached.insert(*block)).collect();
+            let read = missed
+                .iter()
+                .map(|block| (file_bytes - block * BLOCK_BYTES).min(BLOCK_BYTES));
+            (
+                vec![(CallSend, 1), (CallSendmsg, rounds), (CallPread, missed.len() as u64)],
+                bytes + read.sum::<u64>(),
+            )
+        }
+        FetchPath::Auto if bytes < 256 * 1024 => (vec![(CallSend, 1), (CallSendfile, 1)], 0),
+        FetchPath::Auto => expected_calls(FetchPath::Splice, bytes, position, file_bytes, cached),
+        FetchPath::Direct => unreachable!("its reads are aligned as the file system asks"),
     }
 }
 
@@ -196,7 +224,11 @@ fn the_calls_of_a_response_are_the_ones_written_down() {
     const CALLS: [Counter; 6] = [CallSend, CallSendmsg, CallSendfile, CallSplice, CallPread, CallPreadv];
     let broker = loaded();
     let files = Files::read(&broker.data_dir());
-    for (path, name) in FetchPath::ALL {
+    for (path, name) in FetchPath::ALL
+        .into_iter()
+        .filter(|(path, _)| *path != FetchPath::Direct)
+    {
+        let mut cached = BTreeSet::new();
         let folder = copy_of(&broker.data_dir());
         let server = start(folder.path(), path);
         let counters = &server.broker.counters;
@@ -213,12 +245,13 @@ fn the_calls_of_a_response_are_the_ones_written_down() {
             (3, 1 << 20),
             (0, i32::MAX),
         ] {
-            let (_, position) = files.from("large", 0, offset).unwrap();
+            let (rest, position) = files.from("large", 0, offset).unwrap();
+            let file_bytes = position + rest.len() as u64;
             let before = Counter::ALL.iter().map(|c| counters.get(*c)).collect::<Vec<_>>();
             let records = client.fetch_one("large", 0, offset, bytes_max).records.unwrap();
             let grown = |counter: Counter| counters.get(counter) - before[counter as usize];
             let bytes = records.len() as u64;
-            let (expected, copied) = expected_calls(path, bytes, position);
+            let (expected, copied) = expected_calls(path, bytes, position, file_bytes, &mut cached);
             for call in CALLS {
                 let expected = expected.iter().find(|(c, _)| *c == call).map_or(0, |(_, n)| *n);
                 assert_eq!(
@@ -241,4 +274,48 @@ fn the_calls_of_a_response_are_the_ones_written_down() {
         drop(client);
         server.stop().unwrap();
     }
+}
+
+#[test]
+fn direct_reads_send_what_they_read_and_copy_it_once() {
+    let broker = loaded();
+    if let Err(error) = fetch_path::probe_direct(&broker.data_dir()) {
+        assert!(error.to_string().contains("choose another fetch.path"), "{error}");
+        return;
+    }
+    let server = start(&broker.data_dir(), FetchPath::Direct);
+    let counters = &server.broker.counters;
+    let mut client = Client::connect(server.address);
+    for (offset, bytes_max) in [(0, 1), (7, 4097), (61, 16_385), (3, 1 << 20), (0, i32::MAX)] {
+        let before = [Counter::CallPread, Counter::CallSend, Counter::UserCopiedBytes].map(|c| counters.get(c));
+        let bytes = client.fetch_one("large", 0, offset, bytes_max).records.unwrap().len() as u64;
+        let after = [Counter::CallPread, Counter::CallSend, Counter::UserCopiedBytes].map(|c| counters.get(c));
+        let reads = after[0] - before[0];
+        assert!(reads >= bytes.div_ceil(BUFFER_BYTES) && reads <= bytes.div_ceil(BUFFER_BYTES) + 1);
+        assert_eq!((after[1] - before[1], after[2] - before[2]), (1 + reads, bytes));
+    }
+    assert_eq!(counters.get(Counter::CallOpen), 1, "the connection keeps the file open");
+    drop(client);
+    server.stop().unwrap();
+}
+
+#[test]
+fn the_heap_cache_is_bounded_and_sees_a_file_grow() {
+    let broker = TestBroker::start(&[("fetch.path", "heap-cache"), ("fetch.cache.bytes", "65536")]);
+    let mut client = broker.client();
+    assert_eq!(client.create_topic("grows", 1, &[]), 0);
+    let mut expected = Vec::new();
+    for seed in 0..30 {
+        let bytes = batch_of(2, 9_000, seed);
+        let base = client.append("grows", 0, &bytes);
+        let read = client.fetch_one("grows", 0, base, 1 << 20).records.unwrap();
+        assert_eq!(read.len(), bytes.len());
+        assert_eq!(read[61..], bytes[61..]);
+        expected.extend_from_slice(&read);
+    }
+    assert!(client.read_all("grows", 0, 0) == expected);
+    assert!(client.read_all("grows", 0, 0) == expected);
+    // One block fits, so a pass over five misses again.
+    assert!(broker.counter(Counter::CacheMissBytes) > expected.len() as u64);
+    assert!(broker.counter(Counter::CacheHitBytes) > 0);
 }
