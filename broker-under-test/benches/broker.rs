@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker_under_test::log::{Limits, Log, OpenMode, PartitionLog};
-use broker_under_test::storage::{RealDisk, Storage};
+use broker_under_test::log::{Limits, Log, OpenFiles, OpenMode, PartitionLog};
+use broker_under_test::storage::RealDisk;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kafka_wire::fetch::{self, FetchRequest};
 use kafka_wire::produce::{self, ProduceRequest};
@@ -85,8 +85,8 @@ fn open(dir: &std::path::Path, index_interval_bytes: usize) -> PartitionLog {
         recovery_point: 0,
         start_offset: 0,
     };
-    let disk: std::sync::Arc<dyn Storage> = std::sync::Arc::new(RealDisk);
-    PartitionLog::open(&disk, dir, limits, mode, Arc::default()).expect("a temporary folder can be written")
+    let files = OpenFiles::new(Arc::new(RealDisk), 16, Arc::default());
+    PartitionLog::open(&files, dir, limits, mode).expect("a temporary folder can be written")
 }
 
 fn lookups(c: &mut Criterion) {

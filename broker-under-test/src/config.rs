@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         "Reserve the room of a segment when it is created.",
     ),
     setting(
+        "open.files.max",
+        Kind::Int(1, 1_000_000),
+        "1024",
+        "Log files that are kept open, at most half of what the process may open; the one that was not used for longest is closed. Not a Kafka setting.",
+    ),
+    setting(
         "flush.policy",
         Kind::OneOf(&["never", "interval", "every-batch"]),
         "never",

@@ -48,6 +48,10 @@ counters! {
     CallFdatasync,
     /// Log bytes that those flushes made durable.
     FlushedBytes,
+    /// Files of the logs opened, new ones too.
+    CallOpen,
+    /// Files of the logs that are kept open now; it goes up and down.
+    OpenFiles,
     /// System calls that moved the records of fetch responses, head and body apart: these are the body's.
     CallBody,
     /// Fetch responses that carried records.
@@ -64,8 +68,6 @@ counters! {
     CacheHitBytes,
     /// Record bytes that the heap cache did not have.
     CacheMissBytes,
-    /// open(2) of log files.
-    CallOpen,
     /// Batches appended.
     AppendBatches,
     /// Bytes appended.
@@ -94,6 +96,11 @@ impl Counters {
     /// Adds `n`.
     pub fn add(&self, counter: Counter, n: u64) {
         self.0[counter as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` away, from what tells how many there are now.
+    pub fn lower(&self, counter: Counter, n: u64) {
+        self.0[counter as usize].fetch_sub(n, Ordering::Relaxed);
     }
 
     /// The value now.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::checkpoint::{self, Offsets};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::log::{Limits, Log, LogError, OpenMode, PartitionLog, io};
+use crate::log::{Limits, Log, LogError, OpenFiles, OpenMode, PartitionLog, io};
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -57,9 +57,9 @@ struct Entry {
 #[derive(Debug)]
 pub struct Topics {
     storage: Arc<dyn Storage>,
+    files: Arc<OpenFiles>,
     dir: PathBuf,
     config: Arc<Config>,
-    counters: Arc<Counters>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     /// Held while the file and the folders change.
     changing: Mutex<()>,
@@ -108,11 +108,12 @@ impl Topics {
         };
         let recovery = checkpoint::read(storage.as_ref(), &dir.join(RECOVERY_POINTS))?;
         let starts = checkpoint::read(storage.as_ref(), &dir.join(START_OFFSETS))?;
+        let files_max = config.size("open.files.max").min(file_limit() / 2);
         let topics = Topics {
+            files: OpenFiles::new(storage.clone(), files_max, counters.clone()),
             storage,
             dir: dir.to_owned(),
             config,
-            counters,
             topics: RwLock::default(),
             changing: Mutex::default(),
         };
@@ -334,7 +335,7 @@ impl Topics {
     }
 
     fn open_log(&self, dir: &Path, limits: Limits, mode: OpenMode) -> Result<Arc<dyn Log>, LogError> {
-        let log = PartitionLog::open(&self.storage, dir, limits, mode, self.counters.clone())?;
+        let log = PartitionLog::open(&self.files, dir, limits, mode)?;
         Ok(Arc::new(log))
     }
 
@@ -448,6 +449,12 @@ impl Topics {
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many files this process may have open; connections need some of them.
+fn file_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 /// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.

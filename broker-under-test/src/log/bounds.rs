@@ -51,11 +51,12 @@ impl Bounds {
         self.end.store(offset, Ordering::Release);
     }
 
-    /// Lets readers see what is below `offset`, and wakes those that wait. It never goes back.
-    pub fn raise_high_watermark(&self, offset: i64) {
-        if self.high_watermark.fetch_max(offset, Ordering::AcqRel) < offset {
-            self.wake();
-        }
+    /// Lets readers see what is below `offset`, and wakes those that wait. It never goes back. `publish` makes the bytes visible: behind the high
+    /// watermark, so that nobody sees bytes beyond it, and in front of the waking.
+    pub fn raise_high_watermark(&self, offset: i64, publish: impl FnOnce()) {
+        self.high_watermark.fetch_max(offset, Ordering::AcqRel);
+        publish();
+        self.wake();
     }
 
     /// Asks to be unparked when there is more to read. Register, look again, then park.

@@ -1,11 +1,12 @@
 //! A log file of either layout: what readers may see of it, and how the fetch paths reach it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::Mmap;
 
+use super::open_files::FileHandle;
 use crate::counters::{Counter, Counters};
 use crate::storage::StoredFile;
 
@@ -14,8 +15,7 @@ use crate::storage::StoredFile;
 pub struct LogFile {
     /// Its own in this process, so that what is kept of one file is never taken for another's of the same name.
     number: u64,
-    path: PathBuf,
-    stored: Arc<dyn StoredFile>,
+    handle: FileHandle,
     /// Bytes that readers may see; always the end of a batch.
     bytes: AtomicU64,
     map: Mutex<Option<Arc<Mmap>>>,
@@ -34,12 +34,11 @@ pub struct LogSlice {
 
 impl LogFile {
     /// For a file of which readers may see `bytes`.
-    pub fn new(path: PathBuf, stored: Arc<dyn StoredFile>, bytes: u64) -> Self {
+    pub fn new(handle: FileHandle, bytes: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         LogFile {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            path,
-            stored,
+            handle,
             bytes: AtomicU64::new(bytes),
             map: Mutex::default(),
         }
@@ -52,12 +51,17 @@ impl LogFile {
 
     /// Its place.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.handle.path()
     }
 
-    /// The open file. Holding it keeps the descriptor alive.
+    /// The open file, opened if it is not. Holding it keeps the descriptor alive.
     pub fn open(&self) -> std::io::Result<Arc<dyn StoredFile>> {
-        Ok(self.stored.clone())
+        self.handle.open()
+    }
+
+    /// Whether it has bytes that the flush policy still has to flush: it is closed after others then.
+    pub fn set_unflushed(&self, unflushed: bool) {
+        self.handle.set_unflushed(unflushed);
     }
 
     /// Bytes that may be read.
@@ -65,9 +69,9 @@ impl LogFile {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Lets readers see `bytes` more.
-    pub fn publish(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Release);
+    /// Lets readers see all up to `bytes`; it never goes back.
+    pub fn publish(&self, bytes: u64) {
+        self.bytes.fetch_max(bytes, Ordering::AcqRel);
     }
 
     /// Recovery found that the file ends here.

@@ -8,12 +8,14 @@ mod bounds;
 mod file;
 mod group_commit;
 mod index;
+mod open_files;
 mod partition;
 mod segment;
 
 pub use bounds::Bounds;
 pub use file::{LogFile, LogSlice};
 pub use group_commit::GroupCommit;
+pub use open_files::{FileHandle, OpenFiles};
 pub use partition::{Limits, OpenMode, PartitionLog};
 pub use segment::Segment;
 

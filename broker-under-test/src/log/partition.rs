@@ -8,6 +8,7 @@ use kafka_wire::BatchHeader;
 
 use super::bounds::Bounds;
 use super::group_commit::GroupCommit;
+use super::open_files::OpenFiles;
 use super::segment::Segment;
 use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io};
 use crate::counters::{Counter, Counters};
@@ -41,7 +42,7 @@ impl Default for Limits {
 /// The log of one partition in a folder of its own.
 #[derive(Debug)]
 pub struct PartitionLog {
-    storage: Arc<dyn Storage>,
+    files: Arc<OpenFiles>,
     dir: PathBuf,
     limits: Limits,
     leader_epoch: i32,
@@ -76,13 +77,8 @@ impl PartitionLog {
     ///
     /// # Errors
     /// The file system's; a damaged read-only segment; a hole between segments. A torn tail is cut off and logged.
-    pub fn open(
-        storage: &Arc<dyn Storage>,
-        dir: &Path,
-        limits: Limits,
-        mode: OpenMode,
-        counters: Arc<Counters>,
-    ) -> Result<Self, LogError> {
+    pub fn open(files: &Arc<OpenFiles>, dir: &Path, limits: Limits, mode: OpenMode) -> Result<Self, LogError> {
+        let (storage, counters) = (files.storage(), files.counters().clone());
         storage.create_dir(dir).map_err(io("create", dir))?;
         let mut bases = Vec::new();
         for name in storage.list(dir).map_err(io("list", dir))? {
@@ -99,7 +95,7 @@ impl PartitionLog {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         let mut next_offset = bases.first().copied().unwrap_or(0);
         for (i, base) in bases.iter().copied().enumerate() {
-            let segment = Segment::open(storage, dir, base)?;
+            let segment = Segment::open(files, dir, base)?;
             if base != next_offset {
                 return Err(LogError::Hole {
                     path: segment.path().to_owned(),
@@ -133,11 +129,11 @@ impl PartitionLog {
             end_offset = mode.start_offset;
         }
         if segments.last().is_none_or(|s| s.is_sealed()) {
-            segments.push(Arc::new(create(storage, dir, end_offset, limits)?));
+            segments.push(Arc::new(create(files, dir, end_offset, limits)?));
         }
         let first = segments.first().map_or(0, |s| s.base_offset);
         Ok(PartitionLog {
-            storage: storage.clone(),
+            files: files.clone(),
             dir: dir.to_owned(),
             limits,
             leader_epoch: 0,
@@ -153,7 +149,9 @@ impl PartitionLog {
     fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
         active.write_index(&self.counters)?;
         active.flush(&self.counters)?;
-        let fresh = Arc::new(create(&self.storage, &self.dir, base_offset, self.limits)?);
+        self.bounds
+            .raise_high_watermark(base_offset, || active.file().publish(active.written()));
+        let fresh = Arc::new(create(&self.files, &self.dir, base_offset, self.limits)?);
         self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -164,13 +162,15 @@ impl PartitionLog {
 
     /// Flushes what was written when this began, lets readers see it, and answers how far that is.
     fn flush_written(&self) -> Result<u64, LogError> {
-        let (active, end) = {
+        let (active, written, end) = {
             let _appender = lock(&self.appender);
-            (self.active(), self.bounds.end())
+            let active = self.active();
+            let written = active.written();
+            (active, written, self.bounds.end())
         };
         // Rolling flushed all older segments.
         active.flush(&self.counters)?;
-        self.bounds.raise_high_watermark(end);
+        self.bounds.raise_high_watermark(end, || active.file().publish(written));
         Ok(end as u64)
     }
 
@@ -207,7 +207,7 @@ impl Log for PartitionLog {
         let base_offset = self.bounds.end();
         let mut active = self.active();
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
-        let full = active.bytes() > 0 && active.bytes() + batch.len() as u64 > self.limits.segment_bytes;
+        let full = active.written() > 0 && active.written() + batch.len() as u64 > self.limits.segment_bytes;
         if full || relative_end > i64::from(i32::MAX) {
             active = self.roll(&active, base_offset).inspect_err(|_| {
                 // A flush that failed may have dropped what it should have written.
@@ -219,7 +219,7 @@ impl Log for PartitionLog {
         prefix.copy_from_slice(&batch[..16]);
         prefix[..8].copy_from_slice(&base_offset.to_be_bytes());
         prefix[12..].copy_from_slice(&self.leader_epoch.to_be_bytes());
-        let position = active.bytes();
+        let position = active.written();
         let index_it = appender
             .indexed_at
             .is_none_or(|at| position >= at + self.limits.index_interval_bytes as u64);
@@ -235,12 +235,15 @@ impl Log for PartitionLog {
         self.counters.add(Counter::AppendBytes, batch.len() as u64);
         let end = base_offset + i64::from(header.records_count);
         self.bounds.set_end(end);
-        active.file().publish(batch.len());
-        drop(appender);
+        if self.limits.flush != FlushPolicy::Never {
+            active.file().set_unflushed(true);
+        }
         let durable_first = self.limits.flush == FlushPolicy::EveryBatch;
         if !durable_first {
-            self.bounds.raise_high_watermark(end);
+            self.bounds
+                .raise_high_watermark(end, || active.file().publish(active.written()));
         }
+        drop(appender);
         Ok(Appended {
             base_offset,
             await_flush: durable_first.then_some(end as u64),
@@ -335,18 +338,19 @@ impl Log for PartitionLog {
 
     fn remove(&self) -> Result<(), LogError> {
         self.offline.store(true, Ordering::Release);
-        self.storage.remove_dir(&self.dir).map_err(io("remove", &self.dir))
+        let removed = self.files.storage().remove_dir(&self.dir);
+        removed.map_err(io("remove", &self.dir))
     }
 }
 
 /// A new active segment, whose name is on the device before anything in it can be acknowledged as flushed.
-fn create(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64, limits: Limits) -> Result<Segment, LogError> {
-    let segment = Segment::create(storage, dir, base_offset)?;
+fn create(files: &Arc<OpenFiles>, dir: &Path, base_offset: i64, limits: Limits) -> Result<Segment, LogError> {
+    let segment = Segment::create(files, dir, base_offset)?;
     if limits.preallocate {
         segment.preallocate(limits.segment_bytes)?;
     }
     if limits.flush != FlushPolicy::Never {
-        storage.sync_dir(dir).map_err(io("flush", dir))?;
+        files.storage().sync_dir(dir).map_err(io("flush", dir))?;
     }
     Ok(segment)
 }

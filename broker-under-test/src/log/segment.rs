@@ -10,9 +10,10 @@ use kafka_wire::batch::HEADER_BYTES;
 
 use super::file::{LogFile, LogSlice};
 use super::index::{Entry, OffsetIndex};
+use super::open_files::OpenFiles;
 use super::{LogError, io};
 use crate::counters::{Counter, Counters};
-use crate::storage::{Storage, StoredFile};
+use crate::storage::StoredFile;
 
 /// Bytes that a look-up reads at a time.
 const LOOKUP_BYTES: usize = 16 * 1024;
@@ -24,9 +25,11 @@ const SCAN_BYTES: usize = 4 << 20;
 pub struct Segment {
     /// Offset of its first record.
     pub base_offset: i64,
-    storage: Arc<dyn Storage>,
+    files: Arc<OpenFiles>,
     file: Arc<LogFile>,
     index: OffsetIndex,
+    /// Bytes that were appended; readers see fewer until the high watermark moves.
+    written: AtomicU64,
     /// Bytes that a flush of this process covered.
     flushed: AtomicU64,
     /// A file without write permission is never written, cut or appended to: runs link the same one many times.
@@ -49,36 +52,38 @@ impl Segment {
     }
 
     /// Creates an empty segment.
-    pub fn create(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+    pub fn create(files: &Arc<OpenFiles>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
         let path = Self::path_of(dir, base_offset);
-        let stored = storage.create(&path).map_err(io("create", &path))?;
+        let handle = files.create(&path).map_err(io("create", &path))?;
         let index_path = path.with_extension("index");
-        match storage.remove_file(&index_path) {
+        match files.storage().remove_file(&index_path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", index_path)(e)),
             _ => {}
         }
         Ok(Segment {
             base_offset,
-            storage: storage.clone(),
-            index: OffsetIndex::empty(storage, &index_path),
-            file: Arc::new(LogFile::new(path, stored, 0)),
+            files: files.clone(),
+            index: OffsetIndex::empty(files.storage(), &index_path),
+            file: Arc::new(LogFile::new(handle, 0)),
+            written: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             sealed: false,
         })
     }
 
     /// Opens a segment that exists, without reading it.
-    pub fn open(storage: &Arc<dyn Storage>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+    pub fn open(files: &Arc<OpenFiles>, dir: &Path, base_offset: i64) -> Result<Self, LogError> {
+        let storage = files.storage();
         let path = Self::path_of(dir, base_offset);
         let info = storage.info(&path).map_err(io("open", &path))?;
         let sealed = info.read_only;
-        let stored = storage.open(&path, !sealed).map_err(io("open", &path))?;
         let index_path = path.with_extension("index");
         let mut segment = Segment {
             base_offset,
-            storage: storage.clone(),
+            files: files.clone(),
             index: OffsetIndex::load(storage, &index_path, info.bytes)?,
-            file: Arc::new(LogFile::new(path, stored, info.bytes)),
+            file: Arc::new(LogFile::new(files.handle(&path, !sealed), info.bytes)),
+            written: AtomicU64::new(info.bytes),
             flushed: AtomicU64::new(info.bytes),
             sealed,
         };
@@ -127,13 +132,18 @@ impl Segment {
         self.file.bytes()
     }
 
+    /// Bytes that were appended.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
     /// Whether the file is read-only.
     pub fn is_sealed(&self) -> bool {
         self.sealed
     }
 
     /// Writes a batch whose first 16 bytes are replaced by `stamped_prefix` behind what is there, and indexes it when
-    /// `index_it`. Readers see it after [`Self::publish`].
+    /// `index_it`. Readers see it after [`LogFile::publish`].
     ///
     /// # Errors
     /// The file system's; the file is cut back to where it was, so that no half batch stays.
@@ -145,7 +155,7 @@ impl Segment {
         index_it: bool,
         counters: &Counters,
     ) -> Result<(), LogError> {
-        let position = self.bytes();
+        let position = self.written();
         let stored = self.stored()?;
         let mut parts = [IoSlice::new(stamped_prefix), IoSlice::new(&batch[16..])];
         match stored.write_all_at(&mut parts, position) {
@@ -157,6 +167,7 @@ impl Segment {
                 return Err(io("append to", self.path())(source));
             }
         }
+        self.written.store(position + batch.len() as u64, Ordering::Release);
         if index_it {
             let relative_offset = (base_offset - self.base_offset) as u32;
             if self.index.push(Entry {
@@ -246,6 +257,7 @@ impl Segment {
             let cut = self.stored()?.set_len(position);
             cut.map_err(io("truncate", self.path()))?;
             self.file.set_bytes(position);
+            self.written.store(position, Ordering::Release);
         }
         if !self.sealed {
             self.index.flush()?;
@@ -430,8 +442,11 @@ impl Segment {
             return Ok(());
         }
         counters.add(Counter::CallFdatasync, 1);
-        let end = self.bytes();
-        let flushed = self.stored()?.sync_data();
+        let stored = self.stored()?;
+        // In front of the flush, as an append during it is not covered.
+        self.file.set_unflushed(false);
+        let end = self.written();
+        let flushed = stored.sync_data();
         flushed.map_err(io("flush", self.path()))?;
         let before = self.flushed.fetch_max(end, Ordering::AcqRel);
         counters.add(Counter::FlushedBytes, end.saturating_sub(before));
@@ -440,11 +455,10 @@ impl Segment {
 
     /// Removes the files.
     pub fn remove(&self) -> Result<(), LogError> {
-        self.storage
-            .remove_file(self.path())
-            .map_err(io("remove", self.path()))?;
+        let storage = self.files.storage();
+        storage.remove_file(self.path()).map_err(io("remove", self.path()))?;
         let index = self.path().with_extension("index");
-        match self.storage.remove_file(&index) {
+        match storage.remove_file(&index) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", index)(e)),
             _ => Ok(()),
         }

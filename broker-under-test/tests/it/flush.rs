@@ -1,12 +1,15 @@
 //! Flush policies: how many flushes there are, what they cover, and what waits for them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_under_test::counters::Counter;
+use broker_under_test::log::{FlushPolicy, Limits, Log, OpenFiles, OpenMode, PartitionLog};
+use broker_under_test::storage::RealDisk;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_wire::{ApiKey, produce};
 
-use crate::support::{Ask, FetchLimits, TestBroker, batch, decode, frame_of, stored};
+use crate::support::{Ask, FetchLimits, TestBroker, batch, batch_of, decode, frame_of, stored};
 
 const TOPIC: &str = "orders";
 
@@ -132,4 +135,39 @@ fn the_background_flushes_what_was_written_and_then_rests() {
         1,
         "a log without new bytes is left alone"
     );
+}
+
+#[test]
+fn bytes_behind_the_high_watermark_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = OpenFiles::new(Arc::new(RealDisk), 16, Arc::default());
+    let limits = Limits {
+        flush: FlushPolicy::EveryBatch,
+        segment_bytes: 1500,
+        ..Limits::default()
+    };
+    let mode = OpenMode {
+        clean: true,
+        recovery_point: 0,
+        start_offset: 0,
+    };
+    let log = PartitionLog::open(&files, &folder.path().join("orders-0"), limits, mode).unwrap();
+    let append = || {
+        let bytes = batch_of(3, 600, 1);
+        let header = kafka_wire::BatchHeader::checked(&bytes).unwrap();
+        log.append(&header, &bytes).unwrap()
+    };
+    let (first, second) = (append(), append());
+    assert!(log.read(0, 10_000, true).unwrap().slices.is_empty());
+    log.await_flush(first.await_flush.unwrap()).unwrap();
+    // One flush covered both; the next two, in a fresh segment, are not covered yet.
+    let third = append();
+    assert_eq!(log.bounds().high_watermark(), second.base_offset + 3);
+    let fourth = append();
+    assert_eq!(log.bounds().high_watermark(), third.base_offset);
+    let readable = |from: i64| log.read(from, 10_000, true).unwrap().bytes();
+    let whole = readable(0);
+    assert_eq!(readable(third.base_offset), 0);
+    log.await_flush(fourth.await_flush.unwrap()).unwrap();
+    assert_eq!((readable(0), readable(third.base_offset)), (whole, whole));
 }

@@ -9,6 +9,8 @@ mod fetch;
 mod fetch_paths;
 mod flush;
 #[cfg(test)]
+mod open_files;
+#[cfg(test)]
 mod produce;
 #[cfg(test)]
 mod recovery;

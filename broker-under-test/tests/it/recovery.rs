@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use broker_under_test::log::{Limits, Log, OpenMode, PartitionLog};
-use broker_under_test::storage::{RealDisk, Storage};
+use broker_under_test::log::{Limits, Log, OpenFiles, OpenMode, PartitionLog};
+use broker_under_test::storage::RealDisk;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse};
 use kafka_wire::{ApiKey, BatchHeader, BatchIter};
@@ -82,11 +82,11 @@ fn a_tail_torn_at_any_byte() {
         recovery_point: 0,
         start_offset: 0,
     };
-    let disk: Arc<dyn Storage> = Arc::new(RealDisk);
+    let files = OpenFiles::new(Arc::new(RealDisk), 16, Arc::default());
     for cut in kept..=whole.len() {
         let dir = killed.path().join(format!("{TOPIC}-0"));
         fs::write(log(killed.path(), 0), &whole[..cut]).unwrap();
-        let partition = PartitionLog::open(&disk, &dir, limits, mode, Arc::default()).unwrap();
+        let partition = PartitionLog::open(&files, &dir, limits, mode).unwrap();
         let batches = BatchIter::new(&whole[..cut]).count();
         let expected: usize = lengths[..batches].iter().sum();
         assert_eq!(partition.bounds().end(), 3 * batches as i64, "cut at {cut}");
