@@ -1,7 +1,6 @@
 //! What the handlers share: settings, topics, counters, identity.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,7 @@ use crate::counters::Counters;
 use crate::fetch_path::{self, HeapCache};
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
-use crate::storage::RealDisk;
+use crate::storage::Storage;
 use crate::topics::Topics;
 
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
@@ -43,6 +42,7 @@ pub struct Broker {
     pub planted: Option<PlantedBug>,
     stopping: AtomicBool,
     producer_ids: Mutex<ProducerIds>,
+    storage: Arc<dyn Storage>,
     dir: PathBuf,
     _lock: Flock<File>,
 }
@@ -54,14 +54,20 @@ struct ProducerIds {
 }
 
 impl Broker {
-    /// Locks the data folder, opens every log and repairs what a crash left.
+    /// Locks the data folder, opens every log and repairs what a crash left. Everything that must survive goes through `storage`.
     ///
     /// # Errors
     /// The file system's; a folder that another broker uses.
-    pub fn open(config: Config, port: u16, planted: Option<PlantedBug>) -> Result<Self, LogError> {
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        port: u16,
+        planted: Option<PlantedBug>,
+    ) -> Result<Self, LogError> {
         let config = Arc::new(config);
         let dir = config.data_dir();
-        std::fs::create_dir_all(&dir).map_err(io("create", &dir))?;
+        storage.create_dir(&dir).map_err(io("create", &dir))?;
+        // Not through the storage: the lock is of this process and says nothing after a crash.
         let lock_path = dir.join(".lock");
         let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
@@ -72,21 +78,21 @@ impl Broker {
             io("lock", &lock_path)(source)
         })?;
         let marker = dir.join(CLEAN_SHUTDOWN);
-        let clean = match std::fs::remove_file(&marker) {
+        let clean = match storage.remove_file(&marker) {
             Ok(()) => true,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
             Err(e) => return Err(io("remove", marker)(e)),
         };
         let counters = Arc::new(Counters::default());
-        let cluster_id = cluster_id(&dir, config.text("node.id"))?;
-        let topics = Topics::open(Arc::new(RealDisk), &dir, config.clone(), counters.clone(), clean)?;
+        let cluster_id = cluster_id(storage.as_ref(), &dir, config.text("node.id"))?;
+        let topics = Topics::open(storage.clone(), &dir, config.clone(), counters.clone(), clean)?;
         let partitions: usize = topics.all().iter().map(|t| t.partitions.len()).sum();
         tracing::info!(folder = %dir.display(), clean, partitions, "opened");
         if config.fetch_path() == FetchPath::Direct {
             fetch_path::probe_direct(&dir).map_err(io("probe", &dir))?;
         }
         let cache = Arc::new(HeapCache::new(config.size("fetch.cache.bytes")));
-        let next = read_producer_ids(&dir)?;
+        let next = read_producer_ids(storage.as_ref(), &dir)?;
         Ok(Broker {
             config,
             topics,
@@ -100,6 +106,7 @@ impl Broker {
                 next,
                 reserved_below: next,
             }),
+            storage,
             dir,
             _lock: lock,
         })
@@ -111,7 +118,7 @@ impl Broker {
         if ids.next == ids.reserved_below {
             let reserved_below = ids.next + PRODUCER_ID_BLOCK;
             checkpoint::replace(
-                &RealDisk,
+                self.storage.as_ref(),
                 &self.dir.join(PRODUCER_IDS),
                 format!("{reserved_below}\n").as_bytes(),
             )?;
@@ -134,39 +141,48 @@ impl Broker {
     /// Flushes everything and leaves the marker that lets the next start skip recovery.
     pub fn close_cleanly(&self) -> Result<(), LogError> {
         self.topics.flush()?;
-        checkpoint::replace(&RealDisk, &self.dir.join(CLEAN_SHUTDOWN), b"{\"version\":0}\n")
+        checkpoint::replace(
+            self.storage.as_ref(),
+            &self.dir.join(CLEAN_SHUTDOWN),
+            b"{\"version\":0}\n",
+        )
     }
 }
 
-fn read_producer_ids(dir: &Path) -> Result<i64, LogError> {
-    let path = dir.join(PRODUCER_IDS);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let next = text.trim().parse().ok().filter(|n| (0..i64::MAX / 2).contains(n));
-            next.ok_or_else(|| {
-                io("read", path)(std::io::Error::other(
-                    "expected one integer; ids must never repeat, so it is not guessed",
-                ))
-            })
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
+/// The text of a small file; `None` when it is not there.
+fn read_text(storage: &dyn Storage, path: &Path) -> Result<Option<String>, LogError> {
+    match storage.read(path) {
+        Ok(raw) => Ok(Some(String::from_utf8_lossy(&raw).into_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io("read", path)(e)),
     }
 }
 
+fn read_producer_ids(storage: &dyn Storage, dir: &Path) -> Result<i64, LogError> {
+    let path = dir.join(PRODUCER_IDS);
+    let Some(text) = read_text(storage, &path)? else {
+        return Ok(0);
+    };
+    let next = text.trim().parse().ok().filter(|n| (0..i64::MAX / 2).contains(n));
+    next.ok_or_else(|| {
+        io("read", path)(std::io::Error::other(
+            "expected one integer; ids must never repeat, so it is not guessed",
+        ))
+    })
+}
+
 /// The cluster id in `meta.properties`, made on the first start.
-fn cluster_id(dir: &Path, node_id: &str) -> Result<String, LogError> {
+fn cluster_id(storage: &dyn Storage, dir: &Path, node_id: &str) -> Result<String, LogError> {
     let path = dir.join(META);
-    let mut text = String::new();
-    match File::open(&path).and_then(|mut file| file.read_to_string(&mut text)) {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+    let text = match read_text(storage, &path)? {
+        Some(text) => text,
+        None => {
             let id = Uuid::new_v4().simple().to_string();
-            text = format!("version=1\nnode.id={node_id}\ncluster.id={}\n", &id[..22]);
-            checkpoint::replace(&RealDisk, &path, text.as_bytes())?;
+            let text = format!("version=1\nnode.id={node_id}\ncluster.id={}\n", &id[..22]);
+            checkpoint::replace(storage, &path, text.as_bytes())?;
+            text
         }
-        Err(e) => return Err(io("read", path)(e)),
-    }
+    };
     let id = text.lines().find_map(|l| l.strip_prefix("cluster.id="));
     id.map(str::to_owned)
         .ok_or_else(|| io("read", path)(std::io::Error::other("there is no line cluster.id=…")))

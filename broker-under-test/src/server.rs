@@ -17,6 +17,7 @@ use crate::counters::Counter;
 use crate::housekeeping::Housekeeping;
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
+use crate::storage::{RealDisk, Storage};
 
 /// Stack of a connection's thread: the handlers keep 16 KiB buffers at most.
 const STACK_BYTES: usize = 512 * 1024;
@@ -77,6 +78,15 @@ struct Connections {
 impl Server {
     /// Opens the data folder and starts to listen. Port 0 takes a free one.
     pub fn start(config: Config, planted: Option<PlantedBug>) -> Result<Self, ServerError> {
+        Self::start_on(Arc::new(RealDisk), config, planted)
+    }
+
+    /// As [`Self::start`], on a storage of the caller's: a faulty one, say.
+    pub fn start_on(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        planted: Option<PlantedBug>,
+    ) -> Result<Self, ServerError> {
         let asked = config.listener();
         let listen_error = |source| ServerError::Listen { address: asked, source };
         // Bound before the logs are opened, so that the port is known; listens after, so that nobody is let in early.
@@ -96,7 +106,7 @@ impl Server {
         socket.bind(&asked.into()).map_err(listen_error)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(asked);
         let data_dir = config.data_dir();
-        let broker = Arc::new(Broker::open(config, address.port(), planted)?);
+        let broker = Arc::new(Broker::open(storage, config, address.port(), planted)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (control, listener) = {
             let _guard = runtime.enter();
