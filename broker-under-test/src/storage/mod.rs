@@ -3,8 +3,10 @@
 //! Everything that a log writes, flushes, renames or removes goes through it. Reads by the kernel itself (sendfile, splice, a mapping) can't, so
 //! whoever asks for one says so first with [`StoredFile::before_kernel_read`].
 
+mod faulty;
 mod real;
 
+pub use faulty::{Fault, FaultKind, FaultyDisk, Operation};
 pub use real::RealDisk;
 
 use std::fmt;
