@@ -1,5 +1,6 @@
 //! What trials that drain a topic have in common, whatever serves them: how it is filled, drained and checked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -24,8 +25,19 @@ pub struct Levels<'a> {
     pub response_bytes: u32,
     /// What the client does with the records.
     pub receiver: Receiver,
-    /// Whether the file is dropped from the page cache first.
-    pub cold: bool,
+    /// What is warm when the window begins.
+    pub cache: Cache,
+}
+
+/// What is warm when a window begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// The file is in the page cache, and the broker has sent all of it before.
+    Hot,
+    /// The file is in the page cache, and the broker has only just started: it is read once.
+    Restarted,
+    /// The file was dropped from the page cache, and the broker has only just started: it is read once.
+    Cold,
 }
 
 impl<'a> Levels<'a> {
@@ -40,14 +52,19 @@ impl<'a> Levels<'a> {
                 "discard" => Receiver::Discard,
                 other => bail!("unknown receiver {other}"),
             },
-            cold: level(trial, "cache")? == "cold",
+            cache: match level(trial, "cache")? {
+                "hot" => Cache::Hot,
+                "restarted" => Cache::Restarted,
+                "cold" => Cache::Cold,
+                other => bail!("unknown state {other} of the caches"),
+            },
         })
     }
 
     /// Traffic after `go`.
     pub fn window(&self, window_ms: u32) -> Phase {
-        // A second pass would find the page cache filled, and a pass may take longer than the window.
-        match self.cold {
+        // A second pass would find the caches filled, and a pass may take longer than the window.
+        match self.single_pass() {
             true => Phase {
                 duration_ms: COLD_PASS_MS_MAX,
                 single_pass: true,
@@ -59,18 +76,29 @@ impl<'a> Levels<'a> {
         }
     }
 
-    /// Traffic before it: none where it would fill the page cache.
+    /// Whether the file is read once.
+    pub fn single_pass(&self) -> bool {
+        self.cache != Cache::Hot
+    }
+
+    /// Traffic before the window: none where it would fill a cache.
     pub fn warmup_ms(&self, warmup_ms: u32) -> u32 {
-        if self.cold { 0 } else { warmup_ms }
+        if self.single_pass() { 0 } else { warmup_ms }
     }
 }
 
-/// Whether an arm of the profile is `hot` or `cold`.
-pub fn needs(profile: &Profile, cache: &str) -> bool {
-    profile
-        .arms
-        .iter()
-        .any(|arm| arm.factors.get("cache").is_some_and(|level| level == cache))
+/// Whether an arm of the profile drains a file that is dropped from the page cache before.
+pub fn needs_cold(profile: &Profile) -> bool {
+    profile.arms.iter().any(|arm| is_cold(&arm.factors))
+}
+
+/// Whether an arm of the profile drains a file that stays in the page cache.
+pub fn needs_hot(profile: &Profile) -> bool {
+    profile.arms.iter().any(|arm| !is_cold(&arm.factors))
+}
+
+fn is_cold(factors: &BTreeMap<String, String>) -> bool {
+    factors.get("cache").is_some_and(|level| level == "cold")
 }
 
 /// The level of a factor.

@@ -13,7 +13,7 @@ use workloads::worker::WorkerSpec;
 use crate::interrupt;
 use crate::measure::bench::Setup;
 use crate::measure::dataset;
-use crate::measure::drain::{self, Levels};
+use crate::measure::drain::{self, Cache, Levels};
 use crate::measure::outcome::{TrialOutcome, drained};
 use crate::measure::stage::{Served, Stage};
 use crate::measure::trace::{self, TraceError};
@@ -69,15 +69,13 @@ impl<'a> Listener<'a> {
             cold: None,
             setup,
         };
-        for (cache, file_bytes) in [("hot", fetch.file_bytes), ("cold", fetch.cold_file_bytes)] {
-            if drain::needs(profile, cache) {
-                doing(&format!("pre-loading {} ({cache})", definition.target));
-                let topic = listener.fill(stage, cache, file_bytes)?;
-                match cache {
-                    "hot" => listener.hot = Some(topic),
-                    _ => listener.cold = Some(topic),
-                }
-            }
+        if drain::needs_hot(profile) {
+            doing(&format!("pre-loading {} (hot)", definition.target));
+            listener.hot = Some(listener.fill(stage, "hot", fetch.file_bytes)?);
+        }
+        if drain::needs_cold(profile) {
+            doing(&format!("pre-loading {} (cold)", definition.target));
+            listener.cold = Some(listener.fill(stage, "cold", fetch.cold_file_bytes)?);
         }
         listener.warm_up(stage, doing)?;
         Ok(listener)
@@ -131,7 +129,7 @@ impl<'a> Listener<'a> {
                 treatment: level,
                 response_bytes: response_bytes.unwrap_or(65_536),
                 receiver: Receiver::Discard,
-                cold: false,
+                cache: Cache::Hot,
             };
             let mut client = self.client(&served, hot, &levels, 0, levels.window(rule.window_ms))?;
             client.ready()?;
@@ -184,7 +182,10 @@ impl<'a> Listener<'a> {
             bail!("a listener has no bare loop");
         }
         let levels = Levels::of(trial, &self.definition.treatment)?;
-        let topic = if levels.cold { &self.cold } else { &self.hot };
+        let topic = match levels.cache {
+            Cache::Cold => &self.cold,
+            Cache::Hot | Cache::Restarted => &self.hot,
+        };
         let topic = topic.as_ref().context("the topic of this arm was not filled")?;
         let served = stage.served(self.target(), levels.treatment == TLS)?;
         let mut client = self.client(
@@ -196,7 +197,7 @@ impl<'a> Listener<'a> {
         )?;
         client.ready()?;
         let resident = match &topic.segment {
-            Some(segment) if levels.cold => Some(dataset::make_cold(segment)?),
+            Some(segment) if levels.cache == Cache::Cold => Some(dataset::make_cold(segment)?),
             Some(segment) => Some(dataset::make_hot(segment)?),
             None => None,
         };
@@ -249,7 +250,7 @@ impl<'a> Listener<'a> {
                 treatment: level,
                 response_bytes: 65_536,
                 receiver: Receiver::Discard,
-                cold: false,
+                cache: Cache::Hot,
             };
             let window = levels.window(TRACED_MS);
             let mut client = self.client(&served, hot, &levels, 0, window)?;

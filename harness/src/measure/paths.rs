@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use results::schema::{LedgerEntry, PlannedTrial, SeriesPoint, TrialRole};
+use results::schema::{LedgerEntry, Measurement, PlannedTrial, SeriesPoint, TrialRole};
 use workloads::definition::{BUNDLED, Definition, Fetch};
 use workloads::native::Security;
 use workloads::native::bare::{BarePath, BareReceiveSpec, BareServeSpec};
@@ -18,7 +18,7 @@ use workloads::worker::{WorkerEvent, WorkerResult, WorkerSpec};
 use crate::interrupt;
 use crate::measure::bench::Setup;
 use crate::measure::dataset::{self, Dataset, TOPIC};
-use crate::measure::drain::{self, Levels};
+use crate::measure::drain::{self, Cache, Levels};
 use crate::measure::outcome::{SenderCounts, TrialOutcome, drained};
 use crate::measure::sample::ProcessSample;
 use crate::measure::stage::with_terms;
@@ -78,10 +78,10 @@ impl<'a> Paths<'a> {
             Dataset::make(&broker, preload).context("pre-loading failed")
         };
         Ok(Paths {
-            hot: drain::needs(profile, "hot")
+            hot: drain::needs_hot(profile)
                 .then(|| make("hot", fetch.file_bytes))
                 .transpose()?,
-            cold: drain::needs(profile, "cold")
+            cold: drain::needs_cold(profile)
                 .then(|| make("cold", fetch.cold_file_bytes))
                 .transpose()?,
             warmup_ms: profile.warmup_ms,
@@ -95,7 +95,10 @@ impl<'a> Paths<'a> {
     /// Runs one trial; `check` asks for the full check of what the arm delivers, after the window.
     pub fn run(&self, trial: &PlannedTrial, check: bool) -> anyhow::Result<TrialOutcome> {
         let levels = Levels::of(trial, &self.definition.treatment)?;
-        let dataset = if levels.cold { &self.cold } else { &self.hot };
+        let dataset = match levels.cache {
+            Cache::Cold => &self.cold,
+            Cache::Hot | Cache::Restarted => &self.hot,
+        };
         let dataset = dataset.as_ref().context("the data set of this arm was not made")?;
         match trial.role {
             TrialRole::Limit => self.limit(trial, &levels, dataset),
@@ -141,10 +144,9 @@ impl<'a> Paths<'a> {
         };
         let mut client = Worker::start(&spec, self.setup.cpus.as_ref().map(|(_, receiver)| receiver))?;
         client.ready()?;
-        let resident = if levels.cold {
-            dataset::make_cold(&dataset.segment)?
-        } else {
-            dataset::make_hot(&dataset.segment)?
+        let resident = match levels.cache {
+            Cache::Cold => dataset::make_cold(&dataset.segment)?,
+            Cache::Hot | Cache::Restarted => dataset::make_hot(&dataset.segment)?,
         };
 
         let before = broker.control.counters()?;
@@ -175,6 +177,9 @@ impl<'a> Paths<'a> {
             );
         }
         client.quit()?;
+        // Before the full check, which reads the whole file.
+        let dataset_bytes = std::fs::metadata(&dataset.segment)?.len();
+        let page_cache_bytes = (dataset::resident_share(&dataset.segment)? * dataset_bytes as f64) as u64;
         let ledger = if check {
             self.check(trial, &broker, dataset)?
         } else {
@@ -183,7 +188,21 @@ impl<'a> Paths<'a> {
         // The path differs from trial to trial and says nothing about the target.
         let receipt = with_terms(broker.receipt(&["fetch.path"]), self.definition, self.setup);
         broker.stop()?;
-        let outcome = drained(trial, BUNDLED, phase, &used, Some(&counts), Some(resident));
+        let mut outcome = drained(trial, BUNDLED, phase, &used, Some(&counts), Some(resident));
+        let mut row = |metric: &str, unit: &str, value: f64| {
+            let flags = used.flags();
+            let row = Measurement::of(trial, BUNDLED, metric, unit, value, &flags);
+            outcome.rows.push(row);
+        };
+        let (hit, missed) = (delta("cache_hit_bytes"), delta("cache_miss_bytes"));
+        if hit + missed > 0 {
+            row("cache_hit_share", "1", hit as f64 / (hit + missed) as f64);
+        }
+        row("page_cache_mb", "MB", page_cache_bytes as f64 / 1e6);
+        if let Some(broker) = &used.broker {
+            let memory = (broker.resident_bytes + page_cache_bytes) as f64;
+            row("memory_bytes_per_byte", "B/B", memory / dataset_bytes as f64);
+        }
         Ok(TrialOutcome {
             series: series.points,
             ledger,
@@ -210,7 +229,7 @@ impl<'a> Paths<'a> {
                 .get("fetch.buffer.bytes")
                 .and_then(|v| v.parse().ok())
                 .unwrap_or(65_536),
-            single_pass: levels.cold,
+            single_pass: levels.single_pass(),
             socket_send_buffer_bytes: self.socket_buffer("socket.send.buffer.bytes"),
             socket_congestion_control: self.definition.settings.get("socket.congestion.control").cloned(),
         };
@@ -235,10 +254,9 @@ impl<'a> Paths<'a> {
         };
         let mut client = Worker::start(&spec, self.setup.cpus.as_ref().map(|(_, cpus)| cpus))?;
         client.ready()?;
-        let resident = if levels.cold {
-            dataset::make_cold(&dataset.segment)?
-        } else {
-            dataset::make_hot(&dataset.segment)?
+        let resident = match levels.cache {
+            Cache::Cold => dataset::make_cold(&dataset.segment)?,
+            Cache::Hot | Cache::Restarted => dataset::make_hot(&dataset.segment)?,
         };
         let window = Window::open(&[sender.process.id()], client.process.id())?;
         client.go()?;
