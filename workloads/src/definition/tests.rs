@@ -254,7 +254,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
         "levels = [\"warm\"]",
         "\"warm\"",
         "can't do `warm`",
-        "hot, cold",
+        "hot, restarted, cold",
     ),
     (
         "name = \"receiver\"",
