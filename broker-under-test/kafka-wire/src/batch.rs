@@ -1,12 +1,9 @@
-//! Record batches of message format 2 (KIP-98): the 61-byte header, its checks, records, and a builder.
+//! Record batches of message format 2 (KIP-98): the 61-byte header and its checks.
 //!
 //! The CRC starts at the attributes, so that a broker may stamp base offset and leader epoch and nothing else.
 
-use bytes::BufMut;
-
 use crate::crc::crc32c;
 use crate::cursor::{Cursor, WireError};
-use crate::encode::{Encode, varlong_len};
 
 /// Bytes of a batch header.
 pub const HEADER_BYTES: usize = 61;
@@ -90,12 +87,15 @@ pub enum BatchError {
     /// Bytes behind the batch where only one batch is allowed.
     #[error("{0} bytes follow the batch, a partition of a produce request holds exactly one")]
     TrailingBytes(usize),
-    /// A record inside is malformed.
+    /// The records can't be walked over as they are.
+    #[error("the records are compressed with codec {0} and must be decompressed first")]
+    Compressed(i16),
+    /// A record inside is malformed, or bytes follow the last one.
     #[error("record {index}: {source}")]
     Record {
         /// Index in the batch.
         index: i32,
-        /// What is wrong.
+        /// What is wrong; positions count from the first byte of the records, decompressed.
         source: WireError,
     },
 }
@@ -196,6 +196,11 @@ impl BatchHeader {
         self.attributes & 7
     }
 
+    /// Whether the broker stamped the batch: then all its records have its greatest timestamp.
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & 8 != 0
+    }
+
     /// Whether this is a control batch.
     pub fn is_control(&self) -> bool {
         self.attributes & 0x20 != 0
@@ -255,215 +260,10 @@ impl<'a> Iterator for BatchIter<'a> {
     }
 }
 
-/// One record of an uncompressed batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// Offset in the partition.
-    pub offset: i64,
-    /// Milliseconds since 1970.
-    pub timestamp_ms: i64,
-    /// The key, if there is one.
-    pub key: Option<&'a [u8]>,
-    /// The value; null is a tombstone.
-    pub value: Option<&'a [u8]>,
-}
-
-/// Walks over the records of an uncompressed batch; headers of records are skipped.
-#[derive(Debug, Clone)]
-pub struct RecordIter<'a> {
-    cursor: Cursor<'a>,
-    header: BatchHeader,
-    index: i32,
-}
-
-impl<'a> RecordIter<'a> {
-    /// Over the records of `batch`, whose header is `header`.
-    pub fn new(header: BatchHeader, batch: &'a [u8]) -> Self {
-        RecordIter {
-            cursor: Cursor::new(batch.get(HEADER_BYTES..).unwrap_or(&[])),
-            header,
-            index: 0,
-        }
-    }
-
-    fn bytes(&mut self) -> Result<Option<&'a [u8]>, WireError> {
-        let at = self.cursor.position();
-        match self.cursor.varint()? {
-            -1 => Ok(None),
-            n if n < 0 => Err(WireError::InvalidLength {
-                at,
-                length: i64::from(n),
-            }),
-            n => self.cursor.take(n as usize).map(Some),
-        }
-    }
-
-    fn record(&mut self) -> Result<Record<'a>, WireError> {
-        let at = self.cursor.position();
-        let length = self.cursor.varint()?;
-        let body_start = self.cursor.position();
-        if length < 0 || length as usize > self.cursor.remaining() {
-            return Err(WireError::InvalidLength {
-                at,
-                length: i64::from(length),
-            });
-        }
-        self.cursor.i8()?;
-        let timestamp_delta = self.cursor.varlong()?;
-        let offset_delta = self.cursor.varint()?;
-        let key = self.bytes()?;
-        let value = self.bytes()?;
-        let consumed = self.cursor.position() - body_start;
-        let rest = (length as usize).checked_sub(consumed);
-        self.cursor.take(rest.ok_or(WireError::InvalidLength {
-            at,
-            length: i64::from(length),
-        })?)?;
-        Ok(Record {
-            offset: self.header.base_offset.saturating_add(i64::from(offset_delta)),
-            timestamp_ms: self.header.base_timestamp.saturating_add(timestamp_delta),
-            key,
-            value,
-        })
-    }
-}
-
-impl<'a> Iterator for RecordIter<'a> {
-    type Item = Result<Record<'a>, BatchError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.index >= self.header.records_count {
-            return None;
-        }
-        let index = self.index;
-        self.index += 1;
-        let record = self.record();
-        if record.is_err() {
-            self.index = i32::MAX;
-        }
-        Some(record.map_err(|source| BatchError::Record { index, source }))
-    }
-}
-
-/// Builds an uncompressed batch record by record, into a buffer that is used again.
-///
-/// ```
-/// use kafka_wire::{BatchBuilder, BatchHeader};
-/// let mut builder = BatchBuilder::new(1_700_000_000_000);
-/// builder.push(1_700_000_000_001, Some(b"key"), b"value");
-/// let batch = builder.finish();
-/// assert_eq!(BatchHeader::checked(batch).unwrap().records_count, 1);
-/// ```
-#[derive(Debug, Clone)]
-pub struct BatchBuilder {
-    bytes: Vec<u8>,
-    base_timestamp_ms: i64,
-    max_timestamp_ms: i64,
-    records: i32,
-    producer: (i64, i16, i32),
-}
-
-impl BatchBuilder {
-    /// An empty batch whose timestamps count from `base_timestamp_ms`.
-    pub fn new(base_timestamp_ms: i64) -> Self {
-        let mut builder = BatchBuilder {
-            bytes: Vec::new(),
-            base_timestamp_ms,
-            max_timestamp_ms: base_timestamp_ms,
-            records: 0,
-            producer: (-1, -1, -1),
-        };
-        builder.clear(base_timestamp_ms);
-        builder
-    }
-
-    /// Forgets the records and keeps the memory.
-    pub fn clear(&mut self, base_timestamp_ms: i64) {
-        self.bytes.clear();
-        self.bytes.resize(HEADER_BYTES, 0);
-        self.base_timestamp_ms = base_timestamp_ms;
-        self.max_timestamp_ms = base_timestamp_ms;
-        self.records = 0;
-    }
-
-    /// Sets producer id, epoch and base sequence (-1 each when there is none).
-    pub fn producer(&mut self, id: i64, epoch: i16, base_sequence: i32) {
-        self.producer = (id, epoch, base_sequence);
-    }
-
-    /// Records so far.
-    pub fn records(&self) -> i32 {
-        self.records
-    }
-
-    /// Bytes of the batch so far, header included.
-    pub fn total_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Bytes that a record would add now.
-    pub fn record_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
-        let body = self.body_bytes(timestamp_ms, key, value_bytes);
-        varlong_len(body as i64) + body
-    }
-
-    fn body_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
-        let key_bytes = key.map_or(varlong_len(-1), |k| varlong_len(k.len() as i64) + k.len());
-        1 + varlong_len(timestamp_ms - self.base_timestamp_ms)
-            + varlong_len(i64::from(self.records))
-            + key_bytes
-            + varlong_len(value_bytes as i64)
-            + value_bytes
-            + 1
-    }
-
-    /// Appends a record without headers.
-    pub fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) {
-        let body = self.body_bytes(timestamp_ms, key, value.len());
-        self.bytes.put_varlong(body as i64);
-        self.bytes.put_i8(0);
-        self.bytes.put_varlong(timestamp_ms - self.base_timestamp_ms);
-        self.bytes.put_varlong(i64::from(self.records));
-        match key {
-            None => self.bytes.put_varlong(-1),
-            Some(key) => {
-                self.bytes.put_varlong(key.len() as i64);
-                self.bytes.put_slice(key);
-            }
-        }
-        self.bytes.put_varlong(value.len() as i64);
-        self.bytes.put_slice(value);
-        self.bytes.put_varlong(0);
-        self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
-        self.records += 1;
-    }
-
-    /// Writes the header and gives the whole batch. Call [`Self::clear`] before the next one.
-    pub fn finish(&mut self) -> &[u8] {
-        let length = (self.bytes.len() - LENGTH_PREFIX_BYTES) as i32;
-        let mut header = &mut self.bytes[..HEADER_BYTES];
-        header.put_i64(0);
-        header.put_i32(length);
-        header.put_i32(-1);
-        header.put_i8(2);
-        header.put_u32(0);
-        header.put_i16(0);
-        header.put_i32(self.records - 1);
-        header.put_i64(self.base_timestamp_ms);
-        header.put_i64(self.max_timestamp_ms);
-        header.put_i64(self.producer.0);
-        header.put_i16(self.producer.1);
-        header.put_i32(self.producer.2);
-        header.put_i32(self.records);
-        let crc = crc32c(&self.bytes[CRC_START..]);
-        self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{BatchBuilder, RecordIter};
 
     fn three() -> Vec<u8> {
         let mut builder = BatchBuilder::new(1000);

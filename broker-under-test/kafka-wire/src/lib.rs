@@ -16,16 +16,21 @@ compile_error!(
 pub mod admin;
 pub mod api;
 pub mod batch;
+pub mod builder;
+pub mod codec;
 pub mod crc;
 pub mod cursor;
 pub mod encode;
 pub mod fetch;
 pub mod frame;
 pub mod produce;
+pub mod record;
 pub mod sasl;
 pub mod schema;
 
 pub use api::{ApiKey, ErrorCode};
-pub use batch::{BatchBuilder, BatchError, BatchHeader, BatchIter, RecordIter};
+pub use batch::{BatchError, BatchHeader, BatchIter};
+pub use builder::BatchBuilder;
 pub use cursor::{Cursor, WireError};
 pub use frame::{FrameBuffer, RequestHeader};
+pub use record::{Record, RecordIter};

@@ -233,6 +233,7 @@ fn code_of(error: &BatchError) -> ErrorCode {
         | BatchError::RecordCount { .. }
         | BatchError::ControlBatch
         | BatchError::TrailingBytes(_)
+        | BatchError::Compressed(_)
         | BatchError::Record { .. } => ErrorCode::InvalidRecord,
     }
 }

@@ -1,0 +1,20 @@
+//! gzip. Several members in a row are one stream, as for Java; every client writes one.
+
+use std::io::Read;
+
+use super::{Codec, CodecError};
+
+/// Appends what `compressed` holds to the empty `out`.
+pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    // One byte more than allowed tells a stream that ends in time from one that does not.
+    let reader = flate2::bufread::MultiGzDecoder::new(compressed);
+    reader
+        .take(limit_bytes as u64 + 1)
+        .read_to_end(out)
+        .map_err(|error| CodecError::malformed(Codec::Gzip, 0, error))?;
+    if out.len() > limit_bytes {
+        let codec = Codec::Gzip;
+        return Err(CodecError::TooLarge { codec, limit_bytes });
+    }
+    Ok(())
+}

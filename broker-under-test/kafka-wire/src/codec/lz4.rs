@@ -1,0 +1,148 @@
+//! LZ4 frames (lz4_Frame_format.md 1.6) of independent blocks, the only ones that Java reads and any client writes.
+//!
+//! The frame is made and read here, block by block, as Java does it: a library's reader allocates what the frame's
+//! header claims, and its writer knows other levels.
+
+use super::{Codec, CodecError, grow};
+use twox_hash::XxHash32;
+
+/// How a frame begins, little-endian.
+const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
+/// Bits of the flags: version 1 in the upper two, then what the frame has.
+const VERSION_MASK: u8 = 0b1100_0000;
+const VERSION: u8 = 0b0100_0000;
+const HAS_INDEPENDENT_BLOCKS: u8 = 0b0010_0000;
+const HAS_BLOCK_CHECKSUMS: u8 = 0b0001_0000;
+const HAS_CONTENT_SIZE: u8 = 0b0000_1000;
+const HAS_CONTENT_CHECKSUM: u8 = 0b0000_0100;
+const HAS_DICTIONARY: u8 = 0b0000_0001;
+/// Set in a block's length when the block is not compressed.
+const IS_STORED: u32 = 1 << 31;
+/// A byte in a block says at most that 255 more bytes follow; the constant covers the first ones of a sequence.
+const EXPANSION_MAX: usize = 255;
+const EXPANSION_SLACK_BYTES: usize = 64;
+
+/// Reads a frame piece by piece and knows where the piece began.
+struct Frame<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    piece_at: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn malformed(&self, reason: impl ToString) -> CodecError {
+        CodecError::malformed(Codec::Lz4, self.piece_at, reason)
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], CodecError> {
+        let rest = &self.bytes[self.at..];
+        let taken = rest
+            .get(..n)
+            .ok_or_else(|| self.malformed(format!("{n} more bytes were announced, {} are there", rest.len())))?;
+        self.at += n;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, CodecError> {
+        let mut raw = [0; 4];
+        raw.copy_from_slice(self.take(4)?);
+        Ok(u32::from_le_bytes(raw))
+    }
+
+    fn check(&mut self, what: &str, checksum: u32) -> Result<(), CodecError> {
+        match self.u32()? == checksum {
+            true => Ok(()),
+            false => Err(self.malformed(format!("the checksum of the {what} does not match"))),
+        }
+    }
+}
+
+/// Appends what `compressed` holds to the empty `out`.
+pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let mut frame = Frame {
+        bytes: compressed,
+        at: 0,
+        piece_at: 0,
+    };
+    let (flags, block_bytes_max) = descriptor(&mut frame)?;
+    loop {
+        frame.piece_at = frame.at;
+        let length = frame.u32()?;
+        if length == 0 {
+            break;
+        }
+        let bytes = (length & !IS_STORED) as usize;
+        if bytes > block_bytes_max {
+            return Err(frame.malformed(format!("a block of {bytes} bytes, the frame allows {block_bytes_max}")));
+        }
+        let block = frame.take(bytes)?;
+        if length & IS_STORED != 0 {
+            grow(out, bytes, limit_bytes, Codec::Lz4)?.copy_from_slice(block);
+        } else {
+            decompress_block(&frame, block, block_bytes_max, limit_bytes, out)?;
+        }
+        if flags & HAS_BLOCK_CHECKSUMS != 0 {
+            frame.check("block", XxHash32::oneshot(0, block))?;
+        }
+    }
+    if flags & HAS_CONTENT_CHECKSUM != 0 {
+        frame.check("frame", XxHash32::oneshot(0, out))?;
+    }
+    match compressed.len() - frame.at {
+        0 => Ok(()),
+        extra => Err(frame.malformed(format!("{extra} bytes follow the end of the frame"))),
+    }
+}
+
+/// Reads the frame's head: its flags and the largest block, bytes.
+fn descriptor(frame: &mut Frame<'_>) -> Result<(u8, usize), CodecError> {
+    if frame.take(4)? != MAGIC {
+        return Err(frame.malformed("this is no LZ4 frame"));
+    }
+    let start = frame.at;
+    let (flags, sizes) = (frame.take(1)?[0], frame.take(1)?[0]);
+    if flags & VERSION_MASK != VERSION {
+        return Err(frame.malformed("the version of the frame is not 1"));
+    }
+    if flags & HAS_INDEPENDENT_BLOCKS == 0 || flags & HAS_DICTIONARY != 0 {
+        return Err(frame.malformed("blocks depend on others or on a dictionary, which no Kafka client reads"));
+    }
+    let block_bytes_max = match sizes >> 4 & 7 {
+        code @ 4..=7 => 1usize << (8 + 2 * code),
+        code => return Err(frame.malformed(format!("no block size has the code {code}"))),
+    };
+    if flags & HAS_CONTENT_SIZE != 0 {
+        frame.take(8)?;
+    }
+    let checksum = (XxHash32::oneshot(0, &frame.bytes[start..frame.at]) >> 8) as u8;
+    if frame.take(1)?[0] != checksum {
+        return Err(frame.malformed("the checksum of the frame's header does not match"));
+    }
+    Ok((flags, block_bytes_max))
+}
+
+fn decompress_block(
+    frame: &Frame<'_>,
+    block: &[u8],
+    block_bytes_max: usize,
+    limit_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    let start = out.len();
+    let bytes_max = block_bytes_max.min(block.len() * EXPANSION_MAX + EXPANSION_SLACK_BYTES);
+    let allowed = bytes_max.min(limit_bytes.saturating_sub(start));
+    let room = grow(out, allowed, limit_bytes, Codec::Lz4)?;
+    let written = ::lz4::block::decompress_to_buffer(block, Some(allowed as i32), room);
+    match written {
+        Ok(bytes) => {
+            out.truncate(start + bytes);
+            Ok(())
+        }
+        // The library does not say whether the block is wrong or the room too small.
+        Err(_) if allowed < bytes_max => Err(CodecError::TooLarge {
+            codec: Codec::Lz4,
+            limit_bytes,
+        }),
+        Err(_) => Err(frame.malformed("the block is damaged")),
+    }
+}

@@ -1,0 +1,44 @@
+//! Snappy, in two shapes: Java's snappy library puts a header of 16 bytes in front of chunks that are compressed apart,
+//! each behind its length; librdkafka writes one raw stream. Every client reads both.
+
+use super::{Codec, CodecError, grow};
+use crate::cursor::Cursor;
+
+/// How Java's frames begin.
+const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
+/// Magic, version of the format, oldest version that can read it.
+const HEADER_BYTES: usize = 16;
+/// A copy of 64 bytes takes three, and nothing holds more.
+const EXPANSION_MAX: usize = 64 / 3 + 1;
+
+/// Appends what `compressed` holds to the empty `out`.
+pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    if !compressed.starts_with(MAGIC) {
+        return chunk(compressed, 0, limit_bytes, out);
+    }
+    let mut cursor = Cursor::new(compressed);
+    let cut_off = |at| move |error| CodecError::malformed(Codec::Snappy, at, error);
+    cursor.take(HEADER_BYTES).map_err(cut_off(0))?;
+    while cursor.remaining() > 0 {
+        let at = cursor.position();
+        let length = cursor.u32().map_err(cut_off(at))?;
+        let piece = cursor.take(length as usize).map_err(cut_off(at))?;
+        chunk(piece, at, limit_bytes, out)?;
+    }
+    Ok(())
+}
+
+/// Appends what one raw stream holds.
+fn chunk(compressed: &[u8], at: usize, limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let malformed = |error| CodecError::malformed(Codec::Snappy, at, error);
+    let claimed = snap::raw::decompress_len(compressed).map_err(malformed)?;
+    if claimed > compressed.len().saturating_mul(EXPANSION_MAX) {
+        let reason = format!("{} bytes can't hold {claimed}", compressed.len());
+        return Err(CodecError::malformed(Codec::Snappy, at, reason));
+    }
+    let room = grow(out, claimed, limit_bytes, Codec::Snappy)?;
+    snap::raw::Decoder::new()
+        .decompress(compressed, room)
+        .map_err(malformed)?;
+    Ok(())
+}

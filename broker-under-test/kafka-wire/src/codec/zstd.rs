@@ -1,0 +1,58 @@
+//! Zstandard frames, in one go: then the output is the window, and nothing is allocated for the one that a frame claims.
+
+use ::zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
+use ::zstd::zstd_safe::{DCtx, get_error_name};
+
+use super::{Codec, CodecError};
+
+/// The first guess of how much comes out, in multiples of what goes in; and how the next guess grows.
+const GROWTH: usize = 4;
+/// The smallest first guess.
+const ROOM_BYTES_MIN: usize = 16 * 1024;
+
+/// Decompresses frame after frame with one context.
+#[derive(Default)]
+pub(super) struct Reader {
+    context: Option<DCtx<'static>>,
+}
+
+impl Reader {
+    /// Appends what `compressed` holds to the empty `out`.
+    pub(super) fn decompress(
+        &mut self,
+        compressed: &[u8],
+        limit_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
+        let context = self.context.get_or_insert_with(DCtx::create);
+        let mut room_bytes = compressed.len().saturating_mul(GROWTH).max(ROOM_BYTES_MIN);
+        loop {
+            let is_last = room_bytes >= limit_bytes;
+            // What was not enough is given back before more is taken, and nothing is copied.
+            if out.capacity() < room_bytes.min(limit_bytes) {
+                *out = Vec::new();
+                out.reserve_exact(room_bytes.min(limit_bytes));
+            }
+            match context.decompress(out, compressed) {
+                // The room may be larger than was asked for, from the batch before.
+                Ok(bytes) if bytes <= limit_bytes => return Ok(()),
+                Ok(_) => break,
+                Err(code) if !is_room_too_small(code) => {
+                    return Err(CodecError::malformed(Codec::Zstd, 0, get_error_name(code)));
+                }
+                Err(_) if is_last => break,
+                Err(_) => room_bytes = room_bytes.max(out.capacity()).saturating_mul(GROWTH),
+            }
+        }
+        out.clear();
+        Err(CodecError::TooLarge {
+            codec: Codec::Zstd,
+            limit_bytes,
+        })
+    }
+}
+
+/// The library's error codes are negative numbers in an unsigned type.
+fn is_room_too_small(code: usize) -> bool {
+    code == (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg()
+}
