@@ -86,7 +86,7 @@ fn open(dir: &std::path::Path, index_interval_bytes: usize) -> PartitionLog {
         start_offset: 0,
     };
     let files = OpenFiles::new(Arc::new(RealDisk), 16, Arc::default());
-    PartitionLog::open(&files, dir, limits, mode).expect("a temporary folder can be written")
+    PartitionLog::open(&files, dir, limits, mode, None).expect("a temporary folder can be written")
 }
 
 fn lookups(c: &mut Criterion) {

@@ -40,13 +40,19 @@ counters! {
     CallMmap,
     /// pread(2) to find a position in a segment.
     CallPreadLookup,
+    /// Bytes that those reads brought.
+    LookupBytes,
+    /// Log bytes that recovery read.
+    RecoveryBytes,
     /// pwritev(2) to a segment.
     CallPwritev,
     /// pwrite(2) to an index.
     CallPwriteIndex,
     /// fdatasync(2) of the log.
     CallFdatasync,
-    /// Log bytes that those flushes made durable.
+    /// fdatasync(2) of an index.
+    CallFdatasyncIndex,
+    /// Log bytes that flushes made durable.
     FlushedBytes,
     /// Files of the logs opened, new ones too.
     CallOpen,

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::checkpoint::{self, Offsets};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::log::{Limits, Log, LogError, OpenFiles, OpenMode, PartitionLog, io};
+use crate::log::state::{self, LogStates};
+use crate::log::{Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -108,6 +109,7 @@ impl Topics {
         };
         let recovery = checkpoint::read(storage.as_ref(), &dir.join(RECOVERY_POINTS))?;
         let starts = checkpoint::read(storage.as_ref(), &dir.join(START_OFFSETS))?;
+        let states = state::read(storage.as_ref(), dir)?;
         let files_max = config.size("open.files.max").min(file_limit() / 2);
         let topics = Topics {
             files: OpenFiles::new(storage.clone(), files_max, counters.clone()),
@@ -126,7 +128,7 @@ impl Topics {
                     start_offset: at(&starts),
                 }
             };
-            let topic = topics.open_topic(&name, &entry, mode)?;
+            let topic = topics.open_topic(&name, &entry, mode, &states)?;
             topics
                 .topics
                 .write()
@@ -136,11 +138,17 @@ impl Topics {
         Ok(topics)
     }
 
-    fn open_topic(&self, name: &str, entry: &Entry, mode: impl Fn(usize) -> OpenMode) -> Result<Topic, LogError> {
+    fn open_topic(
+        &self,
+        name: &str,
+        entry: &Entry,
+        mode: impl Fn(usize) -> OpenMode,
+        states: &LogStates,
+    ) -> Result<Topic, LogError> {
         let limits = self.limits(&entry.settings);
         let open = |p: usize| {
-            let dir = self.dir.join(format!("{name}-{p}"));
-            self.open_log(&dir, limits, mode(p))
+            let folder = format!("{name}-{p}");
+            self.open_log(&self.dir.join(&folder), limits, mode(p), states.get(&folder))
         };
         let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
         Ok(self.topic_of(name, entry, partitions))
@@ -331,11 +339,17 @@ impl Topics {
             recovery_point: 0,
             start_offset: 0,
         };
-        self.open_log(&dir, limits, mode)
+        self.open_log(&dir, limits, mode, None)
     }
 
-    fn open_log(&self, dir: &Path, limits: Limits, mode: OpenMode) -> Result<Arc<dyn Log>, LogError> {
-        let log = PartitionLog::open(&self.files, dir, limits, mode)?;
+    fn open_log(
+        &self,
+        dir: &Path,
+        limits: Limits,
+        mode: OpenMode,
+        state: Option<&LogState>,
+    ) -> Result<Arc<dyn Log>, LogError> {
+        let log = PartitionLog::open(&self.files, dir, limits, mode, state)?;
         Ok(Arc::new(log))
     }
 
@@ -443,7 +457,21 @@ impl Topics {
                 log.flush()?;
             }
         }
-        self.write_checkpoints_locked(true)
+        self.write_checkpoints_locked(true)?;
+        self.write_states()
+    }
+
+    /// Writes down what is there, for a start that need not look.
+    fn write_states(&self) -> Result<(), LogError> {
+        let mut states = LogStates::new();
+        for topic in self.all() {
+            for (partition, log) in topic.partitions.iter().enumerate() {
+                if let Some(state) = log.state()? {
+                    states.insert(format!("{}-{partition}", topic.name), state);
+                }
+            }
+        }
+        state::write(self.storage.as_ref(), &self.dir, &states)
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

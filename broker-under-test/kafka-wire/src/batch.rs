@@ -141,6 +141,17 @@ impl BatchHeader {
 
     /// Parses and checks the batch at the front of `bytes`: header, length, record count, codec and CRC.
     pub fn checked(bytes: &[u8]) -> Result<Self, BatchError> {
+        Self::checked_with(bytes, Self::is_dense)
+    }
+
+    /// As [`Self::checked`], for a batch in a log that may be compacted: it may have fewer records than offsets.
+    pub fn checked_stored(bytes: &[u8]) -> Result<Self, BatchError> {
+        Self::checked_with(bytes, |h| {
+            h.records_count >= 1 && h.last_offset_delta >= h.records_count - 1
+        })
+    }
+
+    fn checked_with(bytes: &[u8], count_is_right: impl Fn(&Self) -> bool) -> Result<Self, BatchError> {
         let header = Self::parse(bytes)?;
         let total = header.total_bytes();
         if total > bytes.len() {
@@ -149,7 +160,7 @@ impl BatchHeader {
                 remaining: bytes.len(),
             });
         }
-        if header.records_count < 1 || header.last_offset_delta.checked_add(1) != Some(header.records_count) {
+        if !count_is_right(&header) {
             let (records, last_offset_delta) = (header.records_count, header.last_offset_delta);
             return Err(BatchError::RecordCount {
                 records,
@@ -189,6 +200,11 @@ impl BatchHeader {
     /// Offset of the last record.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// Whether every offset of the batch has its record, as when it was produced.
+    pub fn is_dense(&self) -> bool {
+        self.records_count >= 1 && self.last_offset_delta == self.records_count - 1
     }
 
     /// Compression codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.

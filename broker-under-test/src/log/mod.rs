@@ -1,16 +1,21 @@
-//! The partition log on disk, as Kafka lays it out: a folder per partition, segments `.log` and sparse `.index` named
+//! The partition log on disk, as Kafka lays it out: a folder per partition, segments `.log`, sparse `.index` and `.timeindex` named
 //! by their 20-digit base offset, rolled by size.
 //!
 //! Stored bytes are the bytes that came, but for base offset and leader epoch in each batch header. What is not here
-//! yet: time index, retention, compaction.
+//! yet: retention, compaction.
 
 mod bounds;
 mod file;
 mod group_commit;
 mod index;
+mod indexes;
+mod lookup;
+mod open;
 mod open_files;
 mod partition;
+mod recover;
 mod segment;
+pub(crate) mod state;
 
 pub use bounds::Bounds;
 pub use file::{LogFile, LogSlice};
@@ -18,6 +23,7 @@ pub use group_commit::GroupCommit;
 pub use open_files::{FileHandle, OpenFiles};
 pub use partition::{Limits, OpenMode, PartitionLog};
 pub use segment::Segment;
+pub use state::LogState;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -60,11 +66,14 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// [`ReadError::OutOfRange`] behind the high watermark.
     fn delete_before(&self, offset: i64) -> Result<i64, ReadError>;
 
-    /// Everything below this offset is on the device.
+    /// Everything below this offset is on the device; what indexes say of it, too, when this returns.
     fn recovery_point(&self) -> i64;
 
     /// Flushes what was appended to the device.
     fn flush(&self) -> Result<(), LogError>;
+
+    /// What a clean stop writes down, so that the next start need not look; `None` when the layout keeps it elsewhere. Indexes are completed.
+    fn state(&self) -> Result<Option<LogState>, LogError>;
 
     /// Removes the log and its files. Readers that still hold one can finish.
     fn remove(&self) -> Result<(), LogError>;

@@ -10,9 +10,9 @@ use super::bounds::Bounds;
 use super::group_commit::GroupCommit;
 use super::open_files::OpenFiles;
 use super::segment::Segment;
-use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io};
+use super::state::LogState;
+use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io, open};
 use crate::counters::{Counter, Counters};
-use crate::storage::Storage;
 
 /// How a log is written; topics may set some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +47,15 @@ pub struct PartitionLog {
     limits: Limits,
     leader_epoch: i32,
     segments: RwLock<Vec<Arc<Segment>>>,
-    appender: Mutex<Appender>,
+    /// Held while something is appended or removed.
+    appender: Mutex<()>,
     bounds: Bounds,
     /// In offsets.
     commit: GroupCommit,
+    /// Up to this offset the indexes are on the device, or promised by the last clean stop.
+    indexes_synced: Mutex<i64>,
     offline: AtomicBool,
     counters: Arc<Counters>,
-}
-
-#[derive(Debug)]
-struct Appender {
-    /// Position of the last index entry in the active segment.
-    indexed_at: Option<u64>,
 }
 
 /// What opening a log has to know.
@@ -73,85 +70,50 @@ pub struct OpenMode {
 }
 
 impl PartitionLog {
-    /// Opens or creates the log in `dir` and repairs what a crash left.
+    /// Opens or creates the log in `dir`. After a clean stop `state` tells what is there, and nothing is opened; otherwise what a crash left is
+    /// repaired.
     ///
     /// # Errors
     /// The file system's; a damaged read-only segment; a hole between segments. A torn tail is cut off and logged.
-    pub fn open(files: &Arc<OpenFiles>, dir: &Path, limits: Limits, mode: OpenMode) -> Result<Self, LogError> {
-        let (storage, counters) = (files.storage(), files.counters().clone());
-        storage.create_dir(dir).map_err(io("create", dir))?;
-        let mut bases = Vec::new();
-        for name in storage.list(dir).map_err(io("list", dir))? {
-            let digits = name
-                .strip_suffix(".log")
-                .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
-            if let Some(base) = digits.and_then(|d| d.parse::<i64>().ok()) {
-                bases.push(base);
-            } else if !name.ends_with(".index") && !name.ends_with(".discarded") {
-                tracing::warn!(folder = %dir.display(), file = %name, "not a file of this log, left alone");
-            }
-        }
-        bases.sort_unstable();
-        let mut segments: Vec<Arc<Segment>> = Vec::new();
-        let mut next_offset = bases.first().copied().unwrap_or(0);
-        for (i, base) in bases.iter().copied().enumerate() {
-            let segment = Segment::open(files, dir, base)?;
-            if base != next_offset {
-                return Err(LogError::Hole {
-                    path: segment.path().to_owned(),
-                    expected: next_offset,
-                    found: base,
-                });
-            }
-            let ends_at = bases.get(i + 1).copied();
-            let flushed = ends_at.is_some_and(|end| end <= mode.recovery_point);
-            let mut cut_bytes = 0;
-            next_offset = match ends_at {
-                Some(end) if mode.clean || flushed || segment.is_sealed() => end,
-                None if mode.clean || segment.is_sealed() => segment.next_offset(&counters)?,
-                _ => {
-                    let scan = segment.recover(limits.index_interval_bytes, mode.recovery_point)?;
-                    cut_bytes = scan.cut_bytes;
-                    scan.next_offset
-                }
-            };
-            segments.push(Arc::new(segment));
-            if ends_at.is_some_and(|end| end != next_offset) && cut_bytes > 0 {
-                discard(storage, dir, &bases[i + 1..])?;
-                break;
-            }
-        }
-        let mut end_offset = next_offset;
-        if end_offset < mode.start_offset {
-            // A tail was lost, and everything in front of it had been deleted: the log goes on where it may be read.
-            tracing::warn!(folder = %dir.display(), end_offset, start_offset = mode.start_offset, "the log begins anew");
-            segments.drain(..).try_for_each(|segment| segment.remove())?;
-            end_offset = mode.start_offset;
-        }
-        if segments.last().is_none_or(|s| s.is_sealed()) {
-            segments.push(Arc::new(create(files, dir, end_offset, limits)?));
-        }
-        let first = segments.first().map_or(0, |s| s.base_offset);
+    pub fn open(
+        files: &Arc<OpenFiles>,
+        dir: &Path,
+        limits: Limits,
+        mode: OpenMode,
+        state: Option<&LogState>,
+    ) -> Result<Self, LogError> {
+        let known = match state.filter(|_| mode.clean) {
+            Some(state) => open::by_state(files, dir, limits, state)?,
+            None => None,
+        };
+        let opened = match known {
+            Some(opened) => opened,
+            None => open::by_files(files, dir, limits, mode, state)?,
+        };
+        let first = opened.segments.first().map_or(0, |s| s.base_offset);
+        let flushed = if mode.clean { opened.end_offset } else { 0 };
         Ok(PartitionLog {
             files: files.clone(),
             dir: dir.to_owned(),
             limits,
             leader_epoch: 0,
-            segments: RwLock::new(segments),
-            appender: Mutex::new(Appender { indexed_at: None }),
-            bounds: Bounds::new(mode.start_offset.max(first), end_offset),
-            commit: GroupCommit::new(if mode.clean { end_offset as u64 } else { 0 }),
+            segments: RwLock::new(opened.segments),
+            appender: Mutex::default(),
+            bounds: Bounds::new(mode.start_offset.max(first), opened.end_offset),
+            commit: GroupCommit::new(flushed as u64),
+            indexes_synced: Mutex::new(flushed),
             offline: AtomicBool::new(false),
-            counters,
+            counters: files.counters().clone(),
         })
     }
 
     fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
-        active.write_index(&self.counters)?;
-        active.flush(&self.counters)?;
+        active.complete_indexes()?;
+        active.flush()?;
+        active.sync_indexes()?;
         self.bounds
             .raise_high_watermark(base_offset, || active.file().publish(active.written()));
-        let fresh = Arc::new(create(&self.files, &self.dir, base_offset, self.limits)?);
+        let fresh = Arc::new(open::create(&self.files, &self.dir, base_offset, self.limits)?);
         self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -169,7 +131,7 @@ impl PartitionLog {
             (active, written, self.bounds.end())
         };
         // Rolling flushed all older segments.
-        active.flush(&self.counters)?;
+        active.flush()?;
         self.bounds.raise_high_watermark(end, || active.file().publish(written));
         Ok(end as u64)
     }
@@ -181,6 +143,12 @@ impl PartitionLog {
 
     fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let n = segments.partition_point(|s| s.base_offset <= segment.base_offset);
+        segments.get(n).cloned()
     }
 
     fn segment_of(&self, offset: i64) -> Option<Arc<Segment>> {
@@ -200,36 +168,29 @@ impl Log for PartitionLog {
     }
 
     fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<Appended, AppendError> {
-        let mut appender = lock(&self.appender);
+        let appender = lock(&self.appender);
         if self.offline.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
         }
         let base_offset = self.bounds.end();
         let mut active = self.active();
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
-        let full = active.written() > 0 && active.written() + batch.len() as u64 > self.limits.segment_bytes;
+        let full = active.is_sealed()
+            || active.written() > 0 && active.written() + batch.len() as u64 > self.limits.segment_bytes;
         if full || relative_end > i64::from(i32::MAX) {
             active = self.roll(&active, base_offset).inspect_err(|_| {
                 // A flush that failed may have dropped what it should have written.
                 self.offline.store(true, Ordering::Release);
             })?;
-            appender.indexed_at = None;
         }
         let mut prefix = [0u8; 16];
         prefix.copy_from_slice(&batch[..16]);
         prefix[..8].copy_from_slice(&base_offset.to_be_bytes());
         prefix[12..].copy_from_slice(&self.leader_epoch.to_be_bytes());
-        let position = active.written();
-        let index_it = appender
-            .indexed_at
-            .is_none_or(|at| position >= at + self.limits.index_interval_bytes as u64);
-        if let Err(error) = active.append(&prefix, batch, base_offset, index_it, &self.counters) {
+        if let Err(error) = active.append(&prefix, batch, base_offset, header.max_timestamp) {
             // Whether the bytes are there is unknown: nothing may be acknowledged on top of them.
             self.offline.store(true, Ordering::Release);
             return Err(error.into());
-        }
-        if index_it {
-            appender.indexed_at = Some(position);
         }
         self.counters.add(Counter::AppendBatches, 1);
         self.counters.add(Counter::AppendBytes, batch.len() as u64);
@@ -270,11 +231,19 @@ impl Log for PartitionLog {
                 end: ReadEnd::Log,
             });
         }
-        let segment = self.segment_of(offset).ok_or(out_of_range)?;
-        let slice = segment.read(offset, bytes_max, whole_first, &self.counters)?;
+        let mut segment = self.segment_of(offset).ok_or(out_of_range)?;
+        let (slice, is_active) = loop {
+            let slice = segment.read(offset, bytes_max, whole_first)?;
+            let next = self.segment_behind(&segment);
+            match next {
+                // The offsets at the end of this one are gone.
+                Some(next) if slice.position >= segment.bytes() => segment = next,
+                next => break (slice, next.is_none()),
+            }
+        };
         let end = match slice.end() >= segment.bytes() {
             false => ReadEnd::Limit,
-            true if self.active().base_offset == segment.base_offset => ReadEnd::Log,
+            true if is_active => ReadEnd::Log,
             true => ReadEnd::Boundary,
         };
         let slices = if slice.bytes > 0 { vec![slice] } else { Vec::new() };
@@ -284,7 +253,7 @@ impl Log for PartitionLog {
     fn find_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, LogError> {
         let start = self.bounds.start();
         for segment in self.segments() {
-            if let Some(found) = segment.find_time(timestamp_ms, start, &self.counters)? {
+            if let Some(found) = segment.find_time(timestamp_ms, start)? {
                 return Ok(Some(found));
             }
         }
@@ -295,11 +264,11 @@ impl Log for PartitionLog {
         let start = self.bounds.start();
         let mut best: Option<(i64, i64)> = None;
         for segment in self.segments() {
-            let found = segment.max_time(start, &self.counters)?;
-            best = [best, found]
-                .into_iter()
-                .flatten()
-                .reduce(|a, b| if b.1 > a.1 { b } else { a });
+            let latest = segment.latest_ms()?;
+            if latest.is_some_and(|latest| best.is_none_or(|(_, ms)| latest > ms)) {
+                let found = segment.max_time(start)?;
+                best = found.filter(|(_, ms)| best.is_none_or(|(_, b)| *ms > b)).or(best);
+            }
         }
         Ok(best)
     }
@@ -324,11 +293,19 @@ impl Log for PartitionLog {
 
     /// The base of the active segment, as rolling flushes, or what was flushed since.
     fn recovery_point(&self) -> i64 {
-        self.active().base_offset.max(self.commit.flushed() as i64)
+        let flushed = self.commit.flushed() as i64;
+        let active = self.active();
+        let mut synced = lock(&self.indexes_synced);
+        if flushed > active.base_offset.max(*synced) {
+            match active.sync_indexes() {
+                Ok(()) => *synced = flushed,
+                Err(error) => tracing::error!(%error, "the recovery point stays where it is"),
+            }
+        }
+        active.base_offset.max(*synced)
     }
 
     fn flush(&self) -> Result<(), LogError> {
-        self.active().write_index(&self.counters)?;
         match self.await_flush(self.bounds.end() as u64) {
             Err(AppendError::Log(error)) => Err(error),
             // It was told when it failed.
@@ -336,35 +313,22 @@ impl Log for PartitionLog {
         }
     }
 
+    fn state(&self) -> Result<Option<LogState>, LogError> {
+        let segments = self.segments();
+        if let Some(active) = segments.last() {
+            active.complete_indexes()?;
+        }
+        Ok(Some(LogState {
+            end_offset: self.bounds.end(),
+            segments: segments.iter().map(|segment| segment.state()).collect(),
+        }))
+    }
+
     fn remove(&self) -> Result<(), LogError> {
         self.offline.store(true, Ordering::Release);
         let removed = self.files.storage().remove_dir(&self.dir);
         removed.map_err(io("remove", &self.dir))
     }
-}
-
-/// A new active segment, whose name is on the device before anything in it can be acknowledged as flushed.
-fn create(files: &Arc<OpenFiles>, dir: &Path, base_offset: i64, limits: Limits) -> Result<Segment, LogError> {
-    let segment = Segment::create(files, dir, base_offset)?;
-    if limits.preallocate {
-        segment.preallocate(limits.segment_bytes)?;
-    }
-    if limits.flush != FlushPolicy::Never {
-        files.storage().sync_dir(dir).map_err(io("flush", dir))?;
-    }
-    Ok(segment)
-}
-
-/// Segments behind a cut can't follow it any more; they are put aside and not deleted.
-fn discard(storage: &Arc<dyn Storage>, dir: &Path, bases: &[i64]) -> Result<(), LogError> {
-    for base in bases {
-        let path = Segment::path_of(dir, *base);
-        tracing::error!(segment = %path.display(), "put aside: it follows a damaged segment");
-        storage
-            .rename(&path, &path.with_extension("log.discarded"))
-            .map_err(io("rename", &path))?;
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

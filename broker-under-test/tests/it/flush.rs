@@ -151,7 +151,7 @@ fn bytes_behind_the_high_watermark_are_not_read() {
         recovery_point: 0,
         start_offset: 0,
     };
-    let log = PartitionLog::open(&files, &folder.path().join("orders-0"), limits, mode).unwrap();
+    let log = PartitionLog::open(&files, &folder.path().join("orders-0"), limits, mode, None).unwrap();
     let append = || {
         let bytes = batch_of(3, 600, 1);
         let header = kafka_wire::BatchHeader::checked(&bytes).unwrap();

@@ -19,6 +19,8 @@ mod samples;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod times;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod versions;

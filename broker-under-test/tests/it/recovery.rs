@@ -86,7 +86,7 @@ fn a_tail_torn_at_any_byte() {
     for cut in kept..=whole.len() {
         let dir = killed.path().join(format!("{TOPIC}-0"));
         fs::write(log(killed.path(), 0), &whole[..cut]).unwrap();
-        let partition = PartitionLog::open(&files, &dir, limits, mode).unwrap();
+        let partition = PartitionLog::open(&files, &dir, limits, mode, None).unwrap();
         let batches = BatchIter::new(&whole[..cut]).count();
         let expected: usize = lengths[..batches].iter().sum();
         assert_eq!(partition.bounds().end(), 3 * batches as i64, "cut at {cut}");

@@ -1,0 +1,146 @@
+//! How a partition's log is found on disk: by what a clean stop wrote down, or by its files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::open_files::OpenFiles;
+use super::partition::{Limits, OpenMode};
+use super::segment::Segment;
+use super::state::LogState;
+use super::{FlushPolicy, LogError, io};
+use crate::storage::Storage;
+
+/// The segments of a log, by base offset.
+pub(super) struct Opened {
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) end_offset: i64,
+}
+
+/// The log as it was left, without a look into any file; `None` when the files are not those that were written down.
+pub(super) fn by_state(
+    files: &Arc<OpenFiles>,
+    dir: &Path,
+    limits: Limits,
+    state: &LogState,
+) -> Result<Option<Opened>, LogError> {
+    let mut segments = Vec::with_capacity(state.segments.len());
+    for known in &state.segments {
+        match Segment::open(files, dir, known.base_offset, limits.index_interval_bytes, known.index) {
+            Ok(segment) if segment.written() == known.bytes => segments.push(Arc::new(segment)),
+            Err(LogError::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("open", Segment::path_of(dir, known.base_offset))(source));
+            }
+            _ => {
+                let segment = Segment::path_of(dir, known.base_offset);
+                tracing::warn!(segment = %segment.display(), "changed since the last stop, the log is looked at");
+                return Ok(None);
+            }
+        }
+    }
+    let end_offset = state.end_offset;
+    Ok((!segments.is_empty()).then_some(Opened { segments, end_offset }))
+}
+
+/// The log by the files in its folder; what a crash left is repaired.
+pub(super) fn by_files(
+    files: &Arc<OpenFiles>,
+    dir: &Path,
+    limits: Limits,
+    mode: OpenMode,
+    state: Option<&LogState>,
+) -> Result<Opened, LogError> {
+    let storage = files.storage();
+    storage.create_dir(dir).map_err(io("create", dir))?;
+    let bases = bases(storage, dir)?;
+    let mut segments: Vec<Arc<Segment>> = Vec::new();
+    let mut next_offset = bases.first().copied().unwrap_or(0);
+    for (i, base) in bases.iter().copied().enumerate() {
+        let known = state.and_then(|state| state.segments.iter().find(|known| known.base_offset == base));
+        let promised = known.and_then(|known| known.index);
+        let segment = Segment::open(files, dir, base, limits.index_interval_bytes, promised)?;
+        if base != next_offset {
+            return Err(LogError::Hole {
+                path: segment.path().to_owned(),
+                expected: next_offset,
+                found: base,
+            });
+        }
+        let ends_at = bases.get(i + 1).copied();
+        let flushed = ends_at.is_some_and(|end| end <= mode.recovery_point);
+        let mut cut_bytes = 0;
+        next_offset = match ends_at {
+            Some(end) if mode.clean || flushed || segment.is_sealed() => end,
+            None if mode.clean || segment.is_sealed() => segment.next_offset()?,
+            _ => {
+                let scan = segment.recover(mode.recovery_point, false)?;
+                cut_bytes = scan.cut_bytes;
+                scan.next_offset
+            }
+        };
+        segments.push(Arc::new(segment));
+        if ends_at.is_some_and(|end| end != next_offset) && cut_bytes > 0 {
+            discard(storage, dir, &bases[i + 1..])?;
+            break;
+        }
+    }
+    let mut end_offset = next_offset;
+    if end_offset < mode.start_offset {
+        // A tail was lost, and everything in front of it had been deleted: the log goes on where it may be read.
+        tracing::warn!(folder = %dir.display(), end_offset, start_offset = mode.start_offset, "the log begins anew");
+        segments.drain(..).try_for_each(|segment| segment.remove())?;
+        end_offset = mode.start_offset;
+    }
+    if segments.is_empty() {
+        segments.push(Arc::new(create(files, dir, end_offset, limits)?));
+    }
+    Ok(Opened { segments, end_offset })
+}
+
+/// Base offsets of the segments in a folder. Other files are left alone.
+fn bases(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Vec<i64>, LogError> {
+    let mut bases = Vec::new();
+    for name in storage.list(dir).map_err(io("list", dir))? {
+        let digits = name
+            .strip_suffix(".log")
+            .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
+        if let Some(base) = digits.and_then(|d| d.parse::<i64>().ok()) {
+            bases.push(base);
+        } else if ![".index", ".timeindex", ".discarded"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            tracing::warn!(folder = %dir.display(), file = %name, "not a file of this log, left alone");
+        }
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// A new active segment, whose name is on the device before anything in it can be acknowledged as flushed.
+pub(super) fn create(
+    files: &Arc<OpenFiles>,
+    dir: &Path,
+    base_offset: i64,
+    limits: Limits,
+) -> Result<Segment, LogError> {
+    let segment = Segment::create(files, dir, base_offset, limits.index_interval_bytes)?;
+    if limits.preallocate {
+        segment.preallocate(limits.segment_bytes)?;
+    }
+    if limits.flush != FlushPolicy::Never {
+        files.storage().sync_dir(dir).map_err(io("flush", dir))?;
+    }
+    Ok(segment)
+}
+
+/// Segments behind a cut can't follow it any more; they are put aside and not deleted.
+fn discard(storage: &Arc<dyn Storage>, dir: &Path, bases: &[i64]) -> Result<(), LogError> {
+    for base in bases {
+        let path = Segment::path_of(dir, *base);
+        tracing::error!(segment = %path.display(), "put aside: it follows a damaged segment");
+        storage
+            .rename(&path, &path.with_extension("log.discarded"))
+            .map_err(io("rename", &path))?;
+    }
+    Ok(())
+}
