@@ -77,6 +77,8 @@ impl Broker {
             };
             io("lock", &lock_path)(source)
         })?;
+        // In front of the marker, which a start that is refused must leave where it is.
+        let cluster_id = cluster_id(storage.as_ref(), &dir, &config)?;
         let marker = dir.join(CLEAN_SHUTDOWN);
         let clean = match storage.remove_file(&marker) {
             Ok(()) => true,
@@ -84,7 +86,6 @@ impl Broker {
             Err(e) => return Err(io("remove", marker)(e)),
         };
         let counters = Arc::new(Counters::default());
-        let cluster_id = cluster_id(storage.as_ref(), &dir, config.text("node.id"))?;
         let topics = Topics::open(storage.clone(), &dir, config.clone(), counters.clone(), clean)?;
         let partitions: usize = topics.all().iter().map(|t| t.partitions.len()).sum();
         tracing::info!(folder = %dir.display(), clean, partitions, "opened");
@@ -171,19 +172,31 @@ fn read_producer_ids(storage: &dyn Storage, dir: &Path) -> Result<i64, LogError>
     })
 }
 
-/// The cluster id in `meta.properties`, made on the first start.
-fn cluster_id(storage: &dyn Storage, dir: &Path, node_id: &str) -> Result<String, LogError> {
+/// The cluster id in `meta.properties`, made on the first start. The layout of the logs stands there too, as one can't read what the other wrote.
+fn cluster_id(storage: &dyn Storage, dir: &Path, config: &Config) -> Result<String, LogError> {
     let path = dir.join(META);
+    let (node_id, layout) = (config.text("node.id"), config.text("log.layout"));
     let text = match read_text(storage, &path)? {
         Some(text) => text,
         None => {
             let id = Uuid::new_v4().simple().to_string();
-            let text = format!("version=1\nnode.id={node_id}\ncluster.id={}\n", &id[..22]);
+            let text = format!(
+                "version=1\nnode.id={node_id}\ncluster.id={}\nlog.layout={layout}\n",
+                &id[..22]
+            );
             checkpoint::replace(storage, &path, text.as_bytes())?;
             text
         }
     };
-    let id = text.lines().find_map(|l| l.strip_prefix("cluster.id="));
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let made_with = value("log.layout=").unwrap_or("partition-log");
+    if made_with != layout {
+        let problem = format!(
+            "this data folder was made with log.layout={made_with}: start with --set log.layout={made_with}, or give another --data-dir"
+        );
+        return Err(io("read", path)(std::io::Error::other(problem)));
+    }
+    let id = value("cluster.id=");
     id.map(str::to_owned)
         .ok_or_else(|| io("read", path)(std::io::Error::other("there is no line cluster.id=…")))
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::log::FlushPolicy;
+use crate::log::commit_log::{EntryKind, Options};
+use crate::log::{FlushPolicy, Limits};
 
 /// How the bytes of a fetch response get from the log file to the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,13 +137,25 @@ pub const SETTINGS: &[Setting] = &[
         "log.segment.bytes",
         Kind::Int(1024, I32),
         "1073741824",
-        "A segment is rolled before it grows beyond this.",
+        "A segment is rolled before it grows beyond this; with log.layout=commit-log, one of the shared log.",
     ),
     setting(
         "log.index.interval.bytes",
         Kind::Int(0, I32),
         "4096",
         "Log bytes between two entries of the offset index.",
+    ),
+    setting(
+        "log.layout",
+        Kind::OneOf(&["partition-log", "commit-log"]),
+        "partition-log",
+        "Where batches are stored: partition-log (segments of each partition, as Kafka), commit-log (one log for all partitions, with a consume queue each, as RocketMQ). A data folder keeps the layout it was made with. Not a Kafka setting.",
+    ),
+    setting(
+        "commit.log.entries",
+        Kind::OneOf(&["batch", "record"]),
+        "batch",
+        "What a consume queue has an entry for, with log.layout=commit-log: each batch (32 bytes), or each record (20 bytes), RocketMQ's way. Not a Kafka setting.",
     ),
     setting(
         "log.preallocate",
@@ -426,6 +439,22 @@ impl Config {
         let policies = FlushPolicy::ALL.iter();
         let mut named = policies.filter(|(_, name)| *name == self.text("flush.policy"));
         named.next().expect("checked when it was set").0
+    }
+
+    /// How the shared log is written, with `log.layout=commit-log`.
+    pub fn commit_log(&self) -> Option<Options> {
+        if self.text("log.layout") != "commit-log" {
+            return None;
+        }
+        let mut kinds = EntryKind::ALL.iter();
+        let kind = kinds.find(|(_, name)| *name == self.text("commit.log.entries"));
+        let limits = Limits {
+            segment_bytes: self.int("log.segment.bytes") as u64,
+            flush: self.flush_policy(),
+            preallocate: self.bool("log.preallocate"),
+            ..Limits::default()
+        };
+        Some(Options::new(limits, kind.expect("checked when it was set").0))
     }
 
     /// Every setting and its effective value, in the order of the table.

@@ -38,7 +38,7 @@ counters! {
     CallPreadv,
     /// mmap(2) of log segments.
     CallMmap,
-    /// pread(2) to find a position in a segment.
+    /// pread(2) to find a position in a segment, or an entry of a consume queue.
     CallPreadLookup,
     /// Bytes that those reads brought.
     LookupBytes,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::checkpoint::{self, Offsets};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
 use crate::log::{Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
 use crate::storage::Storage;
@@ -59,6 +60,8 @@ struct Entry {
 pub struct Topics {
     storage: Arc<dyn Storage>,
     files: Arc<OpenFiles>,
+    /// With `log.layout=commit-log`.
+    commit_log: Option<Arc<CommitLog>>,
     dir: PathBuf,
     config: Arc<Config>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
@@ -111,8 +114,14 @@ impl Topics {
         let starts = checkpoint::read(storage.as_ref(), &dir.join(START_OFFSETS))?;
         let states = state::read(storage.as_ref(), dir)?;
         let files_max = config.size("open.files.max").min(file_limit() / 2);
+        let files = OpenFiles::new(storage.clone(), files_max, counters.clone());
+        let commit_log = match config.commit_log() {
+            Some(options) => Some(CommitLog::open(&files, dir, options, &known(&entries, &starts))?),
+            None => None,
+        };
         let topics = Topics {
-            files: OpenFiles::new(storage.clone(), files_max, counters.clone()),
+            files,
+            commit_log,
             storage,
             dir: dir.to_owned(),
             config,
@@ -147,6 +156,12 @@ impl Topics {
     ) -> Result<Topic, LogError> {
         let limits = self.limits(&entry.settings);
         let open = |p: usize| {
+            if let Some(log) = self
+                .shared(name)
+                .and_then(|shared| shared.partition(entry.id, p as i32))
+            {
+                return Ok(log);
+            }
             let folder = format!("{name}-{p}");
             self.open_log(&self.dir.join(&folder), limits, mode(p), states.get(&folder))
         };
@@ -304,7 +319,7 @@ impl Topics {
         let mut partitions = topic.partitions.clone();
         let limits = self.limits(&topic.settings);
         for partition in first..first + added {
-            partitions.push(self.fresh_log(name, partition, limits)?);
+            partitions.push(self.fresh_log(name, topic.id, partition, limits)?);
         }
         let grown = Arc::new(Topic {
             name: topic.name.clone(),
@@ -328,7 +343,10 @@ impl Topics {
     }
 
     /// An empty log in the folder of a partition. What an interrupted creation left there is not the new one's.
-    fn fresh_log(&self, name: &str, partition: usize, limits: Limits) -> Result<Arc<dyn Log>, LogError> {
+    fn fresh_log(&self, name: &str, id: Uuid, partition: usize, limits: Limits) -> Result<Arc<dyn Log>, LogError> {
+        if let Some(shared) = self.shared(name) {
+            return shared.create(id, name, partition as i32);
+        }
         let dir = self.dir.join(format!("{name}-{partition}"));
         match self.storage.remove_dir(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e)),
@@ -353,6 +371,11 @@ impl Topics {
         Ok(Arc::new(log))
     }
 
+    /// The shared log, for topics that are in it.
+    fn shared(&self, topic: &str) -> Option<&Arc<CommitLog>> {
+        self.commit_log.as_ref().filter(|_| !is_internal(topic))
+    }
+
     /// Creates a topic: folders first, then the file that makes them count.
     pub fn create(
         &self,
@@ -370,7 +393,7 @@ impl Topics {
         };
         let limits = self.limits(&entry.settings);
         let logs = (0..count)
-            .map(|p| self.fresh_log(name, p, limits))
+            .map(|p| self.fresh_log(name, entry.id, p, limits))
             .collect::<Result<_, _>>()?;
         let topic = Arc::new(self.topic_of(name, &entry, logs));
         // What the checkpoints say of an earlier topic of the same name must not be taken for the new one's.
@@ -446,7 +469,12 @@ impl Topics {
             }
         }
         checkpoint::write(self.storage.as_ref(), &self.dir.join(RECOVERY_POINTS), &recovery)?;
-        checkpoint::write(self.storage.as_ref(), &self.dir.join(START_OFFSETS), &starts)
+        checkpoint::write(self.storage.as_ref(), &self.dir.join(START_OFFSETS), &starts)?;
+        match &self.commit_log {
+            Some(shared) if flushed_all => shared.checkpoint(),
+            Some(shared) => shared.checkpoint_if_due(),
+            None => Ok(()),
+        }
     }
 
     /// Flushes every log and writes the checkpoints; for a clean shutdown.
@@ -477,6 +505,24 @@ impl Topics {
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a topic is the broker's own. Those never share a log, whose retention would delete what must be kept.
+fn is_internal(topic: &str) -> bool {
+    topic.starts_with("__")
+}
+
+/// What the shared log has to serve.
+fn known(entries: &BTreeMap<String, Entry>, starts: &Offsets) -> Vec<Known> {
+    let shared = entries.iter().filter(|(name, _)| !is_internal(name));
+    let partitions = shared.flat_map(|(name, entry)| (0..entry.partitions as i32).map(move |p| (name, entry.id, p)));
+    let known = |(name, topic, partition): (&String, Uuid, i32)| Known {
+        topic,
+        name: name.clone(),
+        partition,
+        start_offset: starts.get(&(name.clone(), partition)).copied().unwrap_or(0),
+    };
+    partitions.map(known).collect()
 }
 
 /// How many files this process may have open; connections need some of them.

@@ -5,6 +5,7 @@
 //! yet: retention, compaction.
 
 mod bounds;
+pub mod commit_log;
 mod file;
 mod group_commit;
 mod index;
@@ -18,6 +19,7 @@ mod segment;
 pub(crate) mod state;
 
 pub use bounds::Bounds;
+pub use commit_log::CommitLog;
 pub use file::{LogFile, LogSlice};
 pub use group_commit::GroupCommit;
 pub use open_files::{FileHandle, OpenFiles};

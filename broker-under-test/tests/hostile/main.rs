@@ -3,6 +3,10 @@
 //! A program of its own, because its allocator counts what the whole process holds; one storm at a time for the same
 //! reason.
 
+/// The layout that brokers are started with.
+#[cfg(test)]
+const LAYOUT: &str = "partition-log";
+
 #[cfg(test)]
 mod clients;
 #[cfg(test)]

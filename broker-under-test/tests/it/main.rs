@@ -1,5 +1,9 @@
 //! The bundled broker from the outside: a server in this process, clients on raw sockets, files in a temporary folder.
 
+/// The layout that brokers are started with; `tests/commit_log` runs most of these tests on the other one.
+#[cfg(test)]
+const LAYOUT: &str = "partition-log";
+
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
 mod concurrent;

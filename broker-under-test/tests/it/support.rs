@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use broker_under_test::counters::Counter;
+use broker_under_test::log::commit_log::frame::{FRAME_BYTES, Frame};
 use broker_under_test::{Config, Server, ServerError};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -40,6 +41,7 @@ pub fn start_in(dir: &Path, settings: &[(String, String)]) -> Result<Server, Ser
     let mut config = Config::default();
     config.set("listeners", "PLAINTEXT://127.0.0.1:0", "test").unwrap();
     config.set("log.dirs", dir.to_str().unwrap(), "test").unwrap();
+    config.set("log.layout", crate::LAYOUT, "test").unwrap();
     for (name, value) in settings {
         config.set(name, value, "test").unwrap();
     }
@@ -451,10 +453,50 @@ pub fn segments(data_dir: &Path, topic: &str, partition: i32) -> Vec<(i64, Vec<u
     out
 }
 
-/// All bytes of a partition.
+/// How many bytes a fetch gets that is limited to fewer than there are, of batches that have no index entry: the partition log cuts the last batch, the
+/// commit log does not begin it.
+pub fn cut_at(limit: usize, batch_bytes: usize) -> usize {
+    match crate::LAYOUT {
+        "commit-log" => limit / batch_bytes * batch_bytes,
+        _ => limit,
+    }
+}
+
+/// All bytes of a partition, in either layout.
 pub fn stored(data_dir: &Path, topic: &str, partition: i32) -> Vec<u8> {
+    if crate::LAYOUT == "commit-log" {
+        return framed(data_dir, topic, partition);
+    }
     segments(data_dir, topic, partition)
         .into_iter()
         .flat_map(|(_, bytes)| bytes)
         .collect()
+}
+
+/// The batches of a partition in the shared log.
+fn framed(data_dir: &Path, topic: &str, partition: i32) -> Vec<u8> {
+    let topics = std::fs::read(data_dir.join("topics.json")).unwrap();
+    let topics: serde_json::Value = serde_json::from_slice(&topics).unwrap();
+    let id: uuid::Uuid = topics[topic]["id"].as_str().unwrap().parse().unwrap();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(data_dir.join("commitlog"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "log"))
+        .collect();
+    paths.sort_unstable();
+    let mut out = Vec::new();
+    for path in paths {
+        let base: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        let mut at = 0;
+        while at < bytes.len() {
+            let frame = Frame::parse(&bytes[at..], base + at as u64).expect("frames lie one behind the other");
+            let end = at + FRAME_BYTES + frame.batch_bytes as usize;
+            if (frame.topic, frame.partition) == (id, partition) {
+                out.extend_from_slice(&bytes[at + FRAME_BYTES..end]);
+            }
+            at = end;
+        }
+    }
+    out
 }

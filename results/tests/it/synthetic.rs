@@ -137,7 +137,6 @@ pub fn manifest(truth: &Truth, claims: Vec<ClaimCard>) -> Manifest {
             ],
             deciding_metric: "throughput".into(),
             claims,
-            limits: BTreeMap::new(),
         }],
     }
 }

@@ -12,8 +12,8 @@ pub(super) struct Grid<'a> {
     pub factors: &'a [Factor],
     pub treatment: &'a str,
     pub baseline: &'a str,
-    /// Bare loop -> levels that it stands for.
-    pub limit: &'a BTreeMap<String, Vec<String>>,
+    /// Bare loop -> level that it stands for.
+    pub limit: &'a BTreeMap<String, String>,
     pub work: Work,
     /// Stands in front of the names of the arms; may be empty.
     pub prefix: &'a str,
@@ -23,8 +23,7 @@ pub(super) struct Grid<'a> {
 struct Cell {
     span: Range<usize>,
     levels: Vec<Vec<String>>,
-    /// Bare loops that run in it.
-    limit: Vec<String>,
+    limit: bool,
     control: bool,
 }
 
@@ -56,7 +55,7 @@ pub(super) fn expand(
         cells.push(Cell {
             span: span.clone(),
             levels,
-            limit: limits(source, grid, &span, wire.limit)?,
+            limit: wire.limit,
             control: wire.control,
         });
     } else if wire.limit || wire.control {
@@ -109,7 +108,7 @@ fn read_cell(
     let mut read = Cell {
         span: cell.span(),
         levels: vec![Vec::new(); grid.factors.len()],
-        limit: Vec::new(),
+        limit: false,
         control: false,
     };
     for (key, value) in cell.get_ref() {
@@ -122,13 +121,7 @@ fn read_cell(
         };
         let position = grid.factors.iter().position(|factor| factor.name == *key.get_ref());
         match (key.get_ref().as_str(), value.get_ref(), position) {
-            ("limit", CellValue::Switch(on), _) => read.limit = limits(source, grid, &value.span(), *on)?,
-            ("limit", CellValue::Levels(loops), _) => {
-                for bare in loops {
-                    let text = Spanned::new(bare.span(), bare.get_ref().0.clone());
-                    read.limit.push(source.known("bare loop", &text, grid.limit.keys())?);
-                }
-            }
+            ("limit", CellValue::Switch(on), _) => read.limit = *on,
             ("control", CellValue::Switch(on), _) => read.control = *on,
             (_, CellValue::Levels(levels), Some(position)) => {
                 let factor = &grid.factors[position];
@@ -148,7 +141,7 @@ fn read_cell(
                     );
                 }
             }
-            ("control", _, _) => {
+            ("limit" | "control", _, _) => {
                 return source.fail(
                     value.span(),
                     format!("`{}` is a switch", key.get_ref()),
@@ -199,6 +192,13 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
             format!("add the baseline to `{}`", grid.treatment),
         );
     }
+    if cell.limit && grid.limit.is_empty() {
+        return source.fail(
+            cell.span.clone(),
+            "`limit = true` without a `[limit]` table",
+            "say which bare loops there are",
+        );
+    }
     let product: usize = cell.levels.iter().map(Vec::len).fold(1, usize::saturating_mul);
     if product > ARMS_MAX {
         return source.fail(
@@ -229,22 +229,13 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
         if cell.control {
             arms.push(arm(grid, Role::Control, &levels));
         }
-        for bare in &cell.limit {
+        for bare in grid.limit.keys().filter(|_| cell.limit) {
             let mut levels = levels.clone();
             levels[treatment].clone_from(bare);
             arms.push(arm(grid, Role::Limit, &levels));
         }
     }
     Ok(arms)
-}
-
-/// All bare loops, when they are switched on.
-fn limits(source: &Source<'_>, grid: &Grid<'_>, span: &Range<usize>, on: bool) -> Checked<Vec<String>> {
-    if on && grid.limit.is_empty() {
-        let message = "`limit = true` without a `[limit]` table";
-        return source.fail(span.clone(), message, "say which bare loops there are");
-    }
-    Ok(grid.limit.keys().filter(|_| on).cloned().collect())
 }
 
 fn cross_product(levels: &[Vec<String>]) -> Vec<Vec<String>> {

@@ -448,15 +448,8 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     (
         "limit = true",
         "limit = [\"yes\"]",
-        "\"yes\"",
-        "unknown bare loop `yes`",
-        "bare-read-write, bare-sendfile",
-    ),
-    (
-        "control = true",
-        "control = [\"yes\"]",
         "[\"yes\"]",
-        "`control` is a switch",
+        "`limit` is a switch",
         "true or false",
     ),
     (

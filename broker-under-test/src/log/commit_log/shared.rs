@@ -1,0 +1,391 @@
+//! The shared log: appends, flushes, checkpoints.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use kafka_wire::BatchHeader;
+use uuid::Uuid;
+
+use super::super::{AppendError, Appended, Bounds, FlushPolicy, GroupCommit, Limits, Log, LogError, OpenFiles, io};
+use super::checkpoint::{Checkpoint, Key};
+use super::entry::EntryKind;
+use super::frame::{FRAME_BYTES, Frame, STAMPED_BYTES};
+use super::partition::CommitLogPartition;
+use super::queue::{Format, Mark, Queue, Stored};
+use super::segments::{Segment, Segments};
+use crate::counters::{Counter, Counters};
+
+/// Entries in a file of a queue: 8 MiB of them with an entry per batch, 5 MiB with one per record (RocketMQ's has 300,000).
+const ENTRIES_PER_FILE: u64 = 1 << 18;
+
+/// How the shared log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Size of segments, flushes, preallocation.
+    pub limits: Limits,
+    /// What consume queues have an entry for, and how many entries their files hold.
+    pub queues: Format,
+}
+
+impl Options {
+    /// With queue files of the usual size.
+    pub fn new(limits: Limits, kind: EntryKind) -> Self {
+        Options {
+            limits,
+            queues: Format {
+                kind,
+                entries_per_file: ENTRIES_PER_FILE,
+            },
+        }
+    }
+}
+
+/// A partition that the shared log has to serve.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Id of its topic.
+    pub topic: Uuid,
+    /// Name of its topic.
+    pub name: String,
+    /// Its number.
+    pub partition: i32,
+    /// Where it began when that was last written down; 0 when it never was.
+    pub start_offset: i64,
+}
+
+/// The log that all partitions share.
+#[derive(Debug)]
+pub struct CommitLog {
+    pub(super) files: Arc<OpenFiles>,
+    /// Of the segments.
+    pub(super) dir: PathBuf,
+    /// Of the queues.
+    pub(super) queues_dir: PathBuf,
+    pub(super) options: Options,
+    pub(super) segments: Segments,
+    pub(super) appender: Mutex<Appender>,
+    /// In positions.
+    pub(super) commit: GroupCommit,
+    offline: AtomicBool,
+    /// A queue could not be flushed: what was written down of it may be gone, so no checkpoint may say otherwise any more.
+    queues_lost: AtomicBool,
+    pub(super) partitions: RwLock<BTreeMap<Key, Arc<Partition>>>,
+    /// Held while a checkpoint is written.
+    pub(super) checkpointing: Mutex<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct Appender {
+    /// Position behind the last frame.
+    pub end: u64,
+    /// Partitions with batches that no flush covered.
+    pub unflushed: Vec<Arc<Partition>>,
+    /// What a checkpoint may say once everything in front of it was flushed: a segment was rolled there.
+    pub due: Option<Checkpoint>,
+}
+
+/// A partition in the shared log.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub topic: Uuid,
+    pub number: i32,
+    pub bounds: Bounds,
+    pub queue: Queue,
+    /// Everything below this offset is on the device.
+    pub durable: AtomicI64,
+    /// It is among those that a flush must tell.
+    pub is_unflushed: AtomicBool,
+    pub removed: AtomicBool,
+}
+
+impl Partition {
+    pub fn new(key: Key, queue: Queue, start: i64, end: i64) -> Self {
+        Partition {
+            topic: key.0,
+            number: key.1,
+            bounds: Bounds::new(start, end),
+            queue,
+            durable: AtomicI64::new(end),
+            is_unflushed: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        (self.topic, self.number)
+    }
+}
+
+impl CommitLog {
+    pub(super) fn counters(&self) -> &Counters {
+        self.files.counters()
+    }
+
+    pub(super) fn queue_dir(&self, name: &str, partition: i32) -> PathBuf {
+        self.queues_dir.join(format!("{name}-{partition}"))
+    }
+
+    /// The log of a partition that is there.
+    pub fn partition(self: &Arc<Self>, topic: Uuid, partition: i32) -> Option<Arc<dyn Log>> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let partition = partitions.get(&(topic, partition))?.clone();
+        Some(Arc::new(CommitLogPartition::new(self.clone(), partition)))
+    }
+
+    /// A new partition. What an interrupted creation left in the folder of its queue is removed.
+    pub fn create(self: &Arc<Self>, topic: Uuid, name: &str, partition: i32) -> Result<Arc<dyn Log>, LogError> {
+        let dir = self.queue_dir(name, partition);
+        match self.files.storage().remove_dir(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e)),
+            _ => {}
+        }
+        let queue = empty_queue(&self.files, dir, self.options.queues)?;
+        let partition = Arc::new(Partition::new((topic, partition), queue, 0, 0));
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.insert(partition.key(), partition.clone());
+        drop(partitions);
+        Ok(Arc::new(CommitLogPartition::new(self.clone(), partition)))
+    }
+
+    pub(super) fn remove(&self, partition: &Partition) -> Result<(), LogError> {
+        partition.removed.store(true, Ordering::Release);
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.remove(&partition.key());
+        drop(partitions);
+        partition.queue.remove()
+    }
+
+    pub(super) fn append(
+        &self,
+        partition: &Arc<Partition>,
+        header: &BatchHeader,
+        batch: &[u8],
+        leader_epoch: i32,
+    ) -> Result<Appended, AppendError> {
+        let durable_first = self.options.limits.flush == FlushPolicy::EveryBatch;
+        let mut appender = lock(&self.appender);
+        if self.offline.load(Ordering::Acquire) || partition.removed.load(Ordering::Acquire) {
+            return Err(AppendError::Offline);
+        }
+        let framed = (FRAME_BYTES + batch.len()) as u64;
+        let mut active = self.segments.active();
+        if active.bytes() > 0 && active.bytes() + framed > self.options.limits.segment_bytes {
+            active = self.roll(&mut appender).inspect_err(|_| self.take_offline())?;
+        }
+        let base_offset = partition.bounds.end();
+        let mut stamped = [0u8; STAMPED_BYTES];
+        stamped.copy_from_slice(&batch[..STAMPED_BYTES]);
+        stamped[..8].copy_from_slice(&base_offset.to_be_bytes());
+        stamped[12..].copy_from_slice(&leader_epoch.to_be_bytes());
+        let frame = Frame {
+            topic: partition.topic,
+            partition: partition.number,
+            batch_bytes: batch.len() as u32,
+        };
+        let front = frame.encode(appender.end, &stamped);
+        let mut parts = [IoSlice::new(&front), IoSlice::new(&batch[STAMPED_BYTES..])];
+        // After an error nobody knows whether the bytes are there: nothing may be acknowledged on top of them.
+        active
+            .append(&mut parts, self.options.limits.flush, self.counters())
+            .inspect_err(|_| self.take_offline())?;
+        active.file.publish(active.bytes() + framed);
+        active.time_max.fetch_max(header.max_timestamp, Ordering::Relaxed);
+        let end = base_offset + i64::from(header.records_count);
+        let group_is_full = partition.queue.push(&Stored {
+            position: appender.end + FRAME_BYTES as u64,
+            bytes: batch.len() as u32,
+            offset: base_offset,
+            end_offset: end,
+            time_max: header.max_timestamp,
+        });
+        partition.bounds.set_end(end);
+        appender.end += framed;
+        if !partition.is_unflushed.swap(true, Ordering::Relaxed) {
+            appender.unflushed.push(partition.clone());
+        }
+        let until = appender.end;
+        drop(appender);
+        self.counters().add(Counter::AppendBatches, 1);
+        self.counters().add(Counter::AppendBytes, batch.len() as u64);
+        if group_is_full && let Err(error) = partition.queue.write() {
+            // The batch is in the log, which is what counts; but nothing more may wait in memory.
+            tracing::error!(%error, "a consume queue can't be written, the log is offline");
+            self.take_offline();
+        }
+        if !durable_first {
+            partition.bounds.raise_high_watermark(end, || {});
+        }
+        Ok(Appended {
+            base_offset,
+            await_flush: durable_first.then_some(until),
+        })
+    }
+
+    /// Begins a segment. The one before is flushed by the next flush that somebody waits for, or by the next checkpoint.
+    pub(super) fn roll(&self, appender: &mut Appender) -> Result<Arc<Segment>, LogError> {
+        let fresh = Segment::create(&self.files, &self.dir, appender.end, self.options.limits)?;
+        let fresh = Arc::new(fresh);
+        self.segments.push(fresh.clone());
+        appender.due = Some(self.snapshot(appender));
+        tracing::info!(folder = %self.dir.display(), position = appender.end, "rolled a segment");
+        Ok(fresh)
+    }
+
+    pub(super) fn take_offline(&self) {
+        self.offline.store(true, Ordering::Release);
+    }
+
+    /// Returns when everything below `until` is on the device and readers may see it.
+    pub(super) fn await_flush(&self, until: u64) -> Result<(), AppendError> {
+        let flushed = self.commit.wait(until, || self.flush_written());
+        if flushed.is_err() {
+            self.take_offline();
+        }
+        flushed
+    }
+
+    /// Flushes everything that was appended.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let end = lock(&self.appender).end;
+        match self.await_flush(end) {
+            Err(AppendError::Log(error)) => Err(error),
+            // It was told when it failed.
+            Err(AppendError::Offline) | Ok(()) => Ok(()),
+        }
+    }
+
+    /// Flushes what was written when this began, lets readers of all partitions in it see it, and answers how far that is.
+    fn flush_written(&self) -> Result<u64, LogError> {
+        let (segments, end, partitions) = {
+            let mut appender = lock(&self.appender);
+            let unflushed = std::mem::take(&mut appender.unflushed).into_iter();
+            let with_end = |partition: Arc<Partition>| {
+                partition.is_unflushed.store(false, Ordering::Relaxed);
+                let end = partition.bounds.end();
+                (partition, end)
+            };
+            let partitions: Vec<_> = unflushed.map(with_end).collect();
+            (self.segments.all(), appender.end, partitions)
+        };
+        for segment in segments.iter().filter(|segment| !segment.is_flushed()) {
+            segment.flush(self.counters())?;
+        }
+        for (partition, end) in partitions {
+            partition.durable.fetch_max(end, Ordering::AcqRel);
+            partition.bounds.raise_high_watermark(end, || {});
+        }
+        Ok(end)
+    }
+
+    /// What a checkpoint says once everything that was appended is on the device.
+    pub(super) fn snapshot(&self, appender: &Appender) -> Checkpoint {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let mark = |p: &Arc<Partition>| (p.key(), p.queue.mark(p.bounds.end()));
+        let segment = |s: &Arc<Segment>| (s.base, s.time_max.load(Ordering::Relaxed));
+        Checkpoint {
+            position: appender.end,
+            format: self.options.queues,
+            segments: self.segments.all().iter().map(segment).collect(),
+            queues: partitions.values().map(mark).collect(),
+        }
+    }
+
+    /// Writes the checkpoint that is due since a segment was rolled, if one is.
+    pub fn checkpoint_if_due(&self) -> Result<(), LogError> {
+        let _one = lock(&self.checkpointing);
+        let due = lock(&self.appender).due.take();
+        due.map_or(Ok(()), |checkpoint| self.write_checkpoint(&checkpoint))
+    }
+
+    /// Flushes log and queues and writes a checkpoint behind which there is nothing; for a clean stop.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        let _one = lock(&self.checkpointing);
+        self.checkpoint_locked()
+    }
+
+    /// As [`Self::checkpoint`], while `checkpointing` is held.
+    pub(super) fn checkpoint_locked(&self) -> Result<(), LogError> {
+        let checkpoint = {
+            let mut appender = lock(&self.appender);
+            appender.due = None;
+            self.snapshot(&appender)
+        };
+        self.write_checkpoint(&checkpoint)
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
+        let lost = || {
+            let problem = std::io::Error::other("a flush failed earlier; the next start looks at what is there");
+            io("write a checkpoint in", &self.dir)(problem)
+        };
+        match self.await_flush(checkpoint.position) {
+            Err(AppendError::Log(error)) => return Err(error),
+            Err(AppendError::Offline) => return Err(lost()),
+            Ok(()) if self.queues_lost.load(Ordering::Acquire) => return Err(lost()),
+            Ok(()) => {}
+        }
+        self.sync_queues().inspect_err(|_| {
+            self.queues_lost.store(true, Ordering::Release);
+            self.take_offline();
+        })?;
+        checkpoint.write(self.files.storage().as_ref(), &self.dir)
+    }
+
+    fn sync_queues(&self) -> Result<(), LogError> {
+        let partitions: Vec<_> = {
+            let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+            partitions.values().cloned().collect()
+        };
+        let mut names_changed = false;
+        for partition in partitions {
+            names_changed |= partition.queue.sync()?;
+        }
+        if names_changed {
+            let flushed = self.files.storage().sync_dir(&self.queues_dir);
+            flushed.map_err(io("flush", &self.queues_dir))?;
+        }
+        Ok(())
+    }
+
+    /// For a log that recovery has put together.
+    pub(super) fn assemble(
+        files: &Arc<OpenFiles>,
+        data_dir: &Path,
+        options: Options,
+        segments: Vec<Arc<Segment>>,
+        partitions: BTreeMap<Key, Arc<Partition>>,
+        end: u64,
+        flushed: u64,
+    ) -> Self {
+        CommitLog {
+            files: files.clone(),
+            dir: super::recovery::log_dir(data_dir),
+            queues_dir: super::recovery::queues_dir(data_dir),
+            options,
+            segments: Segments::new(segments),
+            appender: Mutex::new(Appender {
+                end,
+                unflushed: Vec::new(),
+                due: None,
+            }),
+            commit: GroupCommit::new(flushed),
+            offline: AtomicBool::new(false),
+            queues_lost: AtomicBool::new(false),
+            partitions: RwLock::new(partitions),
+            checkpointing: Mutex::default(),
+        }
+    }
+}
+
+/// The queue of a partition that nothing was appended to.
+pub(super) fn empty_queue(files: &Arc<OpenFiles>, dir: PathBuf, format: Format) -> Result<Queue, LogError> {
+    let queue = Queue::open(files, dir, format, Mark::EMPTY)?;
+    Ok(queue.expect("an empty queue lacks nothing"))
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
