@@ -42,6 +42,7 @@ pub fn card(definition: &Definition, blocks: u32) -> ExperimentCard {
         metrics: definition.metrics.iter().map(metric).collect(),
         deciding_metric: definition.deciding_metric.clone(),
         claims: definition.claims.iter().map(claim).collect(),
+        limits: definition.limit.clone(),
     }
 }
 
@@ -86,6 +87,42 @@ fn claim(claim: &Claim) -> ClaimCard {
             text,
             metric,
             expected,
+            only,
+        },
+        Claim::Keeps {
+            id,
+            text,
+            metric,
+            level,
+            factor,
+            from,
+            at,
+            ratio,
+            only,
+        } => ClaimCard::Keeps {
+            id,
+            text,
+            metric,
+            level,
+            factor,
+            from,
+            at,
+            ratio,
+            only,
+        },
+        Claim::OfLimit {
+            id,
+            text,
+            metric,
+            level,
+            ratio,
+            only,
+        } => ClaimCard::OfLimit {
+            id,
+            text,
+            metric,
+            level,
+            ratio,
             only,
         },
     }

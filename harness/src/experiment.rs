@@ -157,12 +157,8 @@ impl Experiment {
             for (key, value) in &definition.settings_for(BUNDLED) {
                 Config::default().set(key, value, &place)?;
             }
-            let under_test = definition
-                .factor(&definition.treatment)
-                .filter(|factor| factor.name != TARGET_FACTOR);
-            if let Some(factor) = under_test {
-                let is_limit = |level: &&String| definition.limit.contains_key(*level);
-                for level in factor.levels.iter().filter(|level| !is_limit(level)) {
+            for factor in definition.settings_varied() {
+                for level in &factor.levels {
                     let place = format!("factor {} of {}", factor.name, definition.name);
                     Config::default().set(&factor.name, level, &place)?;
                 }

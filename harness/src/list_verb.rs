@@ -230,6 +230,38 @@ fn judged(definition: &Definition, claim: &Claim) -> String {
                 text.trim()
             )
         }
+        Claim::Keeps {
+            id,
+            text,
+            metric,
+            level,
+            factor,
+            from,
+            at,
+            ratio,
+            ..
+        } => {
+            let at = at
+                .as_ref()
+                .map_or("each other level".to_owned(), |at| format!("{factor} {at}"));
+            format!(
+                "{id}: {}\n    {metric} of {level} at {at} against {factor} {from}: the interval lies above {ratio}, or below it{only}",
+                text.trim()
+            )
+        }
+        Claim::OfLimit {
+            id,
+            text,
+            metric,
+            level,
+            ratio,
+            ..
+        } => {
+            format!(
+                "{id}: {}\n    {metric} of {level} against its physical limit: the interval lies above {ratio} (turned round where less is better), or below it{only}",
+                text.trim()
+            )
+        }
         Claim::Counts {
             id,
             text,

@@ -49,6 +49,21 @@ impl Drop for Scratch {
     }
 }
 
+/// Removes a trial's folder or file whatever happens to the trial.
+#[derive(Debug)]
+pub struct RemoveOnDrop(pub PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let removed = match self.0.is_dir() {
+            true => std::fs::remove_dir_all(&self.0),
+            false => std::fs::remove_file(&self.0),
+        };
+        // It lies in the scratch folder, which goes at the end.
+        drop(removed);
+    }
+}
+
 /// Removes the scratch folders in `out` whose runs are dead, and answers what it removed. What can't be looked at stays.
 pub fn remove_abandoned(out: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(out).into_iter().flatten().filter_map(Result::ok);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::analysis::{Analysis, ClaimFinding, ExperimentAnalysis};
 use crate::estimate::{CONFIDENCE, RatioEstimate};
-use crate::schema::{Fact, FactVerdict, Factors, file};
+use crate::schema::{ClaimCard, Fact, FactVerdict, Factors, file};
 use crate::tables::{FactSet, fact_sets};
 use crate::verdict::Verdict;
 use crate::writer::{WriteError, join_factors, replace_file};
@@ -96,8 +96,28 @@ fn estimate_rows(experiment: &ExperimentAnalysis) -> Vec<[String; 15]> {
                 rows.push(row(&cell.cell.levels, &arm.level, &card.baseline, metric, estimate, p));
             }
             if let Some(estimate) = &measured.to_limit {
-                let limit = format!("bare-{}", arm.level);
-                rows.push(row(&cell.cell.levels, &arm.level, &limit, metric, estimate, None));
+                let loops = card.limits_of(&arm.level);
+                let ran = cell.limits.iter().map(|limit| &limit.level);
+                let limit = ran
+                    .into_iter()
+                    .find(|bare| loops.contains(bare))
+                    .map_or("", String::as_str);
+                rows.push(row(&cell.cell.levels, &arm.level, limit, metric, estimate, None));
+            }
+        }
+    }
+    for found in &experiment.claims {
+        let ClaimCard::Keeps {
+            metric, factor, from, ..
+        } = &found.claim
+        else {
+            continue;
+        };
+        for finding in &found.cells {
+            if let Some(ratio) = &finding.ratio {
+                let beginning = format!("{}@{factor}={from}", finding.level);
+                let p = finding.judgement.p_adjusted;
+                rows.push(row(&finding.cell.levels, &finding.level, &beginning, metric, ratio, p));
             }
         }
     }

@@ -112,6 +112,19 @@ pub fn level(card: &ExperimentCard, factor: &str, level: &str) -> String {
     }
 }
 
+/// A level inside a sentence: a bare number is followed by what it is a number of, `64 KiB`, `16 partitions`.
+pub(crate) fn amount(card: &ExperimentCard, factor: &str, value: &str) -> String {
+    let is_bare = value.parse::<f64>().is_ok();
+    match card.factor(factor).filter(|factor| is_bare && factor.unit.is_empty()) {
+        Some(factor) => {
+            let label = factor.label.to_lowercase();
+            let singular = label.strip_suffix('s').filter(|_| value == "1");
+            format!("{value} {}", singular.unwrap_or(&label))
+        }
+        None => level(card, factor, value),
+    }
+}
+
 /// A cell as people read it: `64 KiB, discard, hot`; `everywhere` when the experiment has no other factor.
 pub fn cell(card: &ExperimentCard, cell: &Cell) -> String {
     if cell.levels.is_empty() {

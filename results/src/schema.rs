@@ -185,6 +185,9 @@ pub struct ExperimentCard {
     pub deciding_metric: String,
     /// What is claimed.
     pub claims: Vec<ClaimCard>,
+    /// Bare loop -> levels of the treatment that it is the physical limit of. Without an entry, `bare-<level>` is that of the level.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Vec<String>>,
 }
 
 fn default_target() -> String {
@@ -195,6 +198,19 @@ impl ExperimentCard {
     /// Whether it compares targets, and so needs the rows of all of them.
     pub fn compares_targets(&self) -> bool {
         self.treatment == TARGET_FACTOR
+    }
+
+    /// The bare loops that are the physical limit of a level of the treatment, by name.
+    pub fn limits_of(&self, level: &str) -> Vec<String> {
+        if self.limits.is_empty() {
+            return vec![format!("bare-{level}")];
+        }
+        let of_level = |(_, levels): &(&String, &Vec<String>)| levels.iter().any(|known| known == level);
+        self.limits
+            .iter()
+            .filter(of_level)
+            .map(|(bare, _)| bare.clone())
+            .collect()
     }
 
     /// The factor of that name.
@@ -299,34 +315,89 @@ pub enum ClaimCard {
         #[serde(default, skip_serializing_if = "Factors::is_empty")]
         only: Factors,
     },
+    /// The level keeps at least `ratio` of what it reaches at another level of `factor`.
+    Keeps {
+        /// Unique inside the experiment.
+        id: String,
+        /// The claim in words.
+        text: String,
+        /// The deciding metric.
+        metric: String,
+        /// The level of the treatment.
+        level: String,
+        /// The factor that is gone along.
+        factor: String,
+        /// Its level that the others are divided by.
+        from: String,
+        /// The level that is claimed of; absent for all others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The claimed ratio to what is reached at `from`, e.g. 0.8.
+        ratio: f64,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
+    },
+    /// The level reaches at least `ratio` of its physical limit.
+    OfLimit {
+        /// Unique inside the experiment.
+        id: String,
+        /// The claim in words.
+        text: String,
+        /// The deciding metric.
+        metric: String,
+        /// The level of the treatment.
+        level: String,
+        /// The claimed ratio to the limit in terms of better: 0.5 of a cost is at most twice the limit's.
+        ratio: f64,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
+    },
 }
 
 impl ClaimCard {
     /// The claim's id, unique inside its experiment.
     pub fn id(&self) -> &str {
         match self {
-            Self::Faster { id, .. } | Self::AtLeast { id, .. } | Self::Counts { id, .. } => id,
+            Self::Faster { id, .. }
+            | Self::AtLeast { id, .. }
+            | Self::Counts { id, .. }
+            | Self::Keeps { id, .. }
+            | Self::OfLimit { id, .. } => id,
         }
     }
 
     /// The claim in words.
     pub fn text(&self) -> &str {
         match self {
-            Self::Faster { text, .. } | Self::AtLeast { text, .. } | Self::Counts { text, .. } => text,
+            Self::Faster { text, .. }
+            | Self::AtLeast { text, .. }
+            | Self::Counts { text, .. }
+            | Self::Keeps { text, .. }
+            | Self::OfLimit { text, .. } => text,
         }
     }
 
     /// The levels of other factors to which it is confined; empty is everywhere.
     pub fn only(&self) -> &Factors {
         match self {
-            Self::Faster { only, .. } | Self::AtLeast { only, .. } | Self::Counts { only, .. } => only,
+            Self::Faster { only, .. }
+            | Self::AtLeast { only, .. }
+            | Self::Counts { only, .. }
+            | Self::Keeps { only, .. }
+            | Self::OfLimit { only, .. } => only,
         }
     }
 
     /// The name of the metric that decides it.
     pub fn metric(&self) -> &str {
         match self {
-            Self::Faster { metric, .. } | Self::AtLeast { metric, .. } | Self::Counts { metric, .. } => metric,
+            Self::Faster { metric, .. }
+            | Self::AtLeast { metric, .. }
+            | Self::Counts { metric, .. }
+            | Self::Keeps { metric, .. }
+            | Self::OfLimit { metric, .. } => metric,
         }
     }
 }
@@ -378,7 +449,7 @@ pub struct PlannedTrial {
     pub arm: String,
     /// What it is for.
     pub role: TrialRole,
-    /// The level of every factor; a limit arm has `bare-<level>` for the treatment.
+    /// The level of every factor; a limit arm has the name of the bare loop for the treatment.
     pub factors: Factors,
     /// The seed of its payload and schedule.
     pub seed: u64,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::analysis::{Cell, CellAnalysis, CellFinding};
 use crate::estimate::RatioEstimate;
 use crate::figures;
-use crate::schema::{Better, ClaimCard, ExperimentCard};
+use crate::schema::{Better, ClaimCard, ExperimentCard, FactorCard};
 use crate::verdict::Verdict;
 
 /// What a reason is made from.
@@ -42,6 +42,19 @@ pub(crate) fn reason(context: &Context<'_>, verdict: Verdict) -> String {
             sentences.extend(ratio_sentence(context, level, metric));
         }
         ClaimCard::Counts { metric, .. } => sentences.extend(count_sentence(context, metric)),
+        ClaimCard::Keeps {
+            level,
+            metric,
+            factor,
+            from,
+            ..
+        } => {
+            let of = format!("of what it reaches at {}", figures::amount(context.card, factor, from));
+            sentences.extend(share_sentence(context, level, metric, &of));
+        }
+        ClaimCard::OfLimit { level, metric, .. } => {
+            sentences.extend(share_sentence(context, level, metric, "of the bare loop's"));
+        }
     }
     sentences.join(" ")
 }
@@ -89,7 +102,9 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
             let noisy = context.findings.iter().any(|finding| finding.judgement.below_noise);
             let why = if noisy {
                 let effect = match context.claim {
-                    ClaimCard::AtLeast { .. } => "the distance from the claimed size",
+                    ClaimCard::AtLeast { .. } | ClaimCard::Keeps { .. } | ClaimCard::OfLimit { .. } => {
+                        "the distance from the claimed size"
+                    }
                     ClaimCard::Faster { .. } | ClaimCard::Counts { .. } => "the effect",
                 };
                 let spread = figures::per_cent(context.spread.exp_m1());
@@ -141,6 +156,7 @@ fn absent(context: &Context<'_>) -> Option<String> {
     let levels: Vec<&str> = match context.claim {
         ClaimCard::Faster { level, .. } | ClaimCard::AtLeast { level, .. } => vec![&context.card.baseline, level],
         ClaimCard::Counts { expected, .. } => expected.keys().map(String::as_str).collect(),
+        ClaimCard::Keeps { level, .. } | ClaimCard::OfLimit { level, .. } => vec![level],
     };
     let levels: Vec<&str> = levels.into_iter().filter(is_absent).collect();
     if levels.is_empty() {
@@ -192,6 +208,37 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
             let ((low, low_place), (high, high_place)) = (place(first), place(last));
             Some(format!(
                 "Against {baseline}, the {label} of {level} goes from {low}{low_place} to {high}{high_place}."
+            ))
+        }
+    }
+}
+
+/// "Throughput of commit-log: 85 % (82–88) of what it reaches at 1 partition (4096 partitions, one)."
+fn share_sentence(context: &Context<'_>, level: &str, metric: &str, of: &str) -> Option<String> {
+    let card = context.card;
+    let judged = context.findings.iter();
+    let mut found: Vec<(&Cell, &RatioEstimate)> = judged
+        .filter_map(|finding| Some((&finding.cell, finding.ratio.as_ref()?)))
+        .collect();
+    found.sort_by(|left, right| left.1.ratio().total_cmp(&right.1.ratio()));
+    let label = &card.metric(metric)?.label;
+    let text = |(cell, ratio): &(&Cell, &RatioEstimate)| {
+        let place = match cell.levels.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", figures::cell(card, cell)),
+        };
+        (figures::share_with_interval(ratio), place)
+    };
+    match found.as_slice() {
+        [] => None,
+        [only] => {
+            let (share, place) = text(only);
+            Some(format!("{label} of {level}: {share} {of}{place}."))
+        }
+        [first, .., last] => {
+            let ((low, low_place), (high, high_place)) = (text(first), text(last));
+            Some(format!(
+                "{label} of {level}: from {low}{low_place} to {high}{high_place} {of}."
             ))
         }
     }
@@ -293,20 +340,24 @@ pub fn crossover(card: &ExperimentCard, findings: &[CellFinding]) -> String {
     parts.join("; ")
 }
 
-/// The factor along which a crossover is looked for: the sizes, when more than one was measured.
+/// The factor along which a crossover is looked for: the sizes, when more than one was measured, otherwise the numbers.
 fn size_axis(card: &ExperimentCard, findings: &[CellFinding]) -> Option<String> {
+    let is_number = |factor: &&FactorCard| factor.levels.iter().all(|level| level.parse::<u64>().is_ok());
     let sizes = |name: &str| {
         findings
             .iter()
             .filter_map(|finding| finding.cell.level(name))
             .collect::<BTreeSet<_>>()
     };
-    card.factors
+    let numbers = card
+        .factors
         .iter()
-        .filter(|factor| factor.name != card.treatment && factor.unit == "bytes")
-        .map(|factor| (sizes(&factor.name).len(), &factor.name))
-        .filter(|(count, _)| *count > 1)
-        .max_by_key(|(count, _)| *count)
+        .filter(is_number)
+        .filter(|factor| factor.name != card.treatment);
+    numbers
+        .map(|factor| ((factor.unit == "bytes", sizes(&factor.name).len()), &factor.name))
+        .filter(|((_, count), _)| *count > 1)
+        .max_by_key(|(rank, _)| *rank)
         .map(|(_, name)| name.clone())
 }
 
@@ -328,8 +379,9 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     let others = others.join(" or ");
     let size = |index: usize| {
         let level = axis.and_then(|axis| members[index].cell.level(axis).map(|level| (axis, level)));
-        level.map_or_else(|| "here".to_owned(), |(axis, level)| figures::level(card, axis, level))
+        level.map_or_else(|| "here".to_owned(), |(axis, level)| figures::amount(card, axis, level))
     };
+    let is_size = |axis: &str| card.factor(axis).is_some_and(|factor| factor.unit == "bytes");
     let first = confirmed.iter().position(|holds| *holds);
     let last = confirmed.iter().rposition(|holds| *holds);
     let (Some(first), Some(last)) = (first, last) else {
@@ -348,7 +400,8 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
     match (first, last) {
         (0, last) if last == end => match (axis, members.len()) {
             (Some(_), 1) => Phrase::new(format!("at {}", size(0)), ""),
-            (Some(_), _) => Phrase::new("at every size measured", ""),
+            (Some(axis), _) if is_size(axis) => Phrase::new("at every size measured", ""),
+            (Some(_), _) => Phrase::new("at every number measured", ""),
             (None, _) => Phrase::new("yes", ""),
         },
         (first, last) if last == end => Phrase::new(format!("from {} on", size(first)), format!(" (below: {others})")),
@@ -431,6 +484,7 @@ mod tests {
                     },
                     level: "sendfile".into(),
                     judgement: Judgement::plain(*verdict),
+                    ratio: None,
                 }
             })
             .collect();

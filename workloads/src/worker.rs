@@ -3,12 +3,13 @@
 //! The first line on stdin is a [`WorkerSpec`]. The worker warms up, says `{"event":"ready"}` with nothing in flight, and waits: whoever drives it
 //! reads CPU clocks now, writes `go`, and reads them again after `{"event":"done","result":{..}}`. Then the worker waits for another `go`, for
 //! `quit`, or for the end of stdin. [`WorkerSpec::Preload`] and [`WorkerSpec::Verify`] have no window and answer `done` at once;
-//! [`WorkerSpec::BareServe`] says `{"event":"listening","port":..}`, serves one connection and then answers `done`. What goes wrong is
-//! `{"event":"error","message":".."}` and exit code 3.
+//! [`WorkerSpec::BareServe`] and [`WorkerSpec::BareTake`] say `{"event":"listening","port":..}`, serve one connection and then answer `done`. What
+//! goes wrong is `{"event":"error","message":".."}` and exit code 3.
 //!
 //! A worker starts no threads and reports no CPU time: the kernel knows it per process.
 
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
+use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
 use crate::native::fetch::{FetchClient, FetchSpec};
 use crate::native::ledger::Ledger;
@@ -83,6 +84,31 @@ pub enum WorkerSpec {
         /// Traffic after each `go`.
         window: Phase,
     },
+    /// Append the batches of one connection to a file.
+    BareTake {
+        /// Where.
+        to: BareFile,
+    },
+    /// Produce to a bare taker.
+    BareProduce {
+        /// The taker.
+        address: SocketAddr,
+        /// What, and how; its spread names one partition.
+        produce: ProduceSpec,
+        /// Traffic before `ready`, ms.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+    },
+    /// Append batches to a file and flush it.
+    BareAppend {
+        /// What, and where.
+        append: AppendSpec,
+        /// Work before `ready`, ms.
+        warmup_ms: u32,
+        /// Work after each `go`.
+        window: Phase,
+    },
     /// Fill a topic.
     Preload {
         /// Brokers to begin with.
@@ -113,7 +139,7 @@ pub enum WorkerSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum WorkerEvent {
-    /// The bare server can be connected to.
+    /// The bare server or taker can be connected to.
     Listening {
         /// On 127.0.0.1.
         port: u16,
@@ -139,10 +165,12 @@ pub enum WorkerEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerResult {
-    /// Of a window of [`WorkerSpec::Fetch`], [`WorkerSpec::Produce`] or [`WorkerSpec::BareReceive`].
+    /// Of a window of a client, or of [`WorkerSpec::BareAppend`].
     Phase(PhaseResult),
     /// Of [`WorkerSpec::BareServe`].
     Served(BareServed),
+    /// Of [`WorkerSpec::BareTake`].
+    Taken(BareTaken),
     /// Of [`WorkerSpec::Preload`]: batches and records stored.
     Preloaded {
         /// Batches.
@@ -233,6 +261,32 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                     port: listener.local_addr()?.port(),
                 })?;
                 WorkerResult::Served(serve(&listener, &spec)?)
+            }
+            WorkerSpec::BareTake { to } => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                self.say(&WorkerEvent::Listening {
+                    port: listener.local_addr()?.port(),
+                })?;
+                WorkerResult::Taken(take(&listener, &to)?)
+            }
+            WorkerSpec::BareProduce {
+                address,
+                produce,
+                warmup_ms,
+                window,
+            } => {
+                let mut client = ProduceClient::bare(address, produce)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
+                return self.windows(warmup, || client.run(window));
+            }
+            WorkerSpec::BareAppend {
+                append,
+                warmup_ms,
+                window,
+            } => {
+                let mut appender = Appender::create(append)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| appender.run(phase)).transpose()?;
+                return self.windows(warmup, || appender.run(window));
             }
             WorkerSpec::Preload {
                 address,

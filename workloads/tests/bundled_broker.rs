@@ -6,7 +6,7 @@ use workloads::native::fetch::{FetchClient, FetchSpec};
 use workloads::native::preload::{PreloadSpec, preload};
 use workloads::native::produce::{ProduceClient, ProduceSpec};
 use workloads::native::verify::verify;
-use workloads::native::{Admin, Bootstrap, NewTopic, Phase, Receiver, Security};
+use workloads::native::{Admin, Bootstrap, NewTopic, Phase, Receiver, Security, Spread};
 use workloads::payload::PayloadSpec;
 
 /// A broker with the definition's settings and one path.
@@ -128,8 +128,7 @@ fn what_is_produced_to_several_partitions_lies_there() {
     ] {
         admin.create_topic(&NewTopic::new(topic, partitions)).unwrap();
         let spec = ProduceSpec {
-            topic: topic.to_owned(),
-            partitions,
+            spread: Spread::one_topic(topic, partitions),
             batch_bytes,
             payload: PayloadSpec::Json {
                 record_bytes: 100,
@@ -137,6 +136,7 @@ fn what_is_produced_to_several_partitions_lies_there() {
             },
             seed: 3,
             in_flight,
+            connections: 1,
             acks: -1,
             pool_batches: 33,
             socket_send_buffer_bytes: None,
@@ -158,6 +158,65 @@ fn what_is_produced_to_several_partitions_lies_there() {
         let ends = admin.end_offsets(topic, partitions).unwrap();
         assert_eq!(ends.iter().sum::<i64>() as u64, client.ledger().total_records());
     }
+    broker.stop().unwrap();
+}
+
+/// Connections that share partitions, and partitions in topics of their own.
+#[test]
+fn several_connections_share_out_what_they_produce_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let brokers = Bootstrap::from(broker.address);
+    let plain = Security::default();
+    let mut admin = Admin::connect(broker.address, &plain).unwrap();
+    for (topic, partitions, connections, topic_each) in [
+        ("one", 1, 8, false),
+        ("few", 3, 8, false),
+        ("many", 40, 8, false),
+        ("each", 300, 3, true),
+        ("own", 2, 5, true),
+    ] {
+        let spread = Spread {
+            topic: topic.to_owned(),
+            partitions,
+            topic_each,
+        };
+        admin.create_topics(&spread.new_topics(1, &Default::default())).unwrap();
+        let spec = ProduceSpec {
+            spread: spread.clone(),
+            batch_bytes: 2_000,
+            payload: PayloadSpec::Random { record_bytes: 100 },
+            seed: 3,
+            in_flight: 8,
+            connections,
+            acks: -1,
+            pool_batches: 33,
+            socket_send_buffer_bytes: None,
+            socket_congestion_control: None,
+            bytes_max: Some(500 * 2_000),
+        };
+        let mut client = ProduceClient::connect(&brokers, &plain, spec).unwrap();
+        let touched = client.touch(60_000).unwrap();
+        assert_eq!(touched.responses, u64::from(partitions).max(connections as u64));
+        assert!(client.ledger().partitions.iter().all(|partition| partition.batches > 0));
+        for _ in 0..2 {
+            let phase = Phase {
+                duration_ms: 60_000,
+                single_pass: false,
+            };
+            let result = client.run(phase).unwrap();
+            assert_eq!((result.responses, result.data_ended), (500, true));
+        }
+        let ledger = client.ledger();
+        assert_eq!(ledger.total_batches(), touched.responses + 1_000);
+        assert!(ledger.partitions.iter().all(|partition| partition.dense), "{topic}");
+        let checks = verify(&brokers, &plain, ledger, 1 << 20).unwrap();
+        assert!(checks.iter().all(|check| check.ok), "{topic}: {checks:?}");
+        let names = spread.topics();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        admin.delete_topics(&names).unwrap();
+    }
+    assert_eq!(admin.list_topics().unwrap(), [""; 0]);
     broker.stop().unwrap();
 }
 

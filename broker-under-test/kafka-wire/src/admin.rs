@@ -317,16 +317,21 @@ fn skip_ids(c: &mut Cursor) -> Result<u32> {
     Ok(count as u32)
 }
 
-/// Appends a CreateTopics request for one topic; -1 leaves `partitions` or `replicas` to the broker.
-pub fn encode_create_topic(
-    out: &mut Vec<u8>,
-    correlation_id: i32,
-    topic: &str,
-    partitions: i32,
-    replicas: i16,
-    configs: &BTreeMap<String, String>,
-    timeout_ms: i32,
-) {
+/// A topic of a CreateTopics request.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicToCreate<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// -1 leaves it to the broker.
+    pub partitions: i32,
+    /// -1 leaves it to the broker.
+    pub replicas: i16,
+    /// Settings of the topic.
+    pub configs: &'a BTreeMap<String, String>,
+}
+
+/// Appends a CreateTopics request.
+pub fn encode_create_topics(out: &mut Vec<u8>, correlation_id: i32, topics: &[TopicToCreate], timeout_ms: i32) {
     let start = start_request(
         out,
         ApiKey::CreateTopics,
@@ -334,15 +339,17 @@ pub fn encode_create_topic(
         correlation_id,
         CLIENT_ID,
     );
-    out.put_array_len(1, false);
-    out.put_string(topic, false);
-    out.put_i32(partitions);
-    out.put_i16(replicas);
-    out.put_array_len(0, false); // assignments
-    out.put_array_len(configs.len(), false);
-    for (name, value) in configs {
-        out.put_string(name, false);
-        out.put_string(value, false);
+    out.put_array_len(topics.len(), false);
+    for topic in topics {
+        out.put_string(topic.name, false);
+        out.put_i32(topic.partitions);
+        out.put_i16(topic.replicas);
+        out.put_array_len(0, false); // assignments
+        out.put_array_len(topic.configs.len(), false);
+        for (name, value) in topic.configs {
+            out.put_string(name, false);
+            out.put_string(value, false);
+        }
     }
     out.put_i32(timeout_ms);
     out.put_u8(0); // not only validated
@@ -357,8 +364,8 @@ pub fn decode_create_topics(frame: &[u8]) -> Result<Vec<TopicOutcome>> {
     decode_outcomes(frame, true)
 }
 
-/// Appends a DeleteTopics request for one topic.
-pub fn encode_delete_topic(out: &mut Vec<u8>, correlation_id: i32, topic: &str, timeout_ms: i32) {
+/// Appends a DeleteTopics request.
+pub fn encode_delete_topics(out: &mut Vec<u8>, correlation_id: i32, topics: &[&str], timeout_ms: i32) {
     let start = start_request(
         out,
         ApiKey::DeleteTopics,
@@ -366,8 +373,8 @@ pub fn encode_delete_topic(out: &mut Vec<u8>, correlation_id: i32, topic: &str, 
         correlation_id,
         CLIENT_ID,
     );
-    out.put_array_len(1, false);
-    out.put_string(topic, false);
+    out.put_array_len(topics.len(), false);
+    topics.iter().for_each(|topic| out.put_string(topic, false));
     out.put_i32(timeout_ms);
     finish_frame(out, start);
 }

@@ -91,7 +91,7 @@ impl<'a> Listener<'a> {
         let served = stage.served(self.target(), false)?;
         let name = format!("{}-{cache}", self.setup.prefix);
         let index = self.setup.scratch.join(format!("{}-{cache}.index.json", self.target()));
-        stage.made_topic(self.target(), &name);
+        stage.made_topics(self.target(), std::slice::from_ref(&name));
         let preload = PreloadSpec {
             topic: name.clone(),
             partitions: 1,

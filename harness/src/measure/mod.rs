@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod dataset;
+pub mod device;
 pub mod drain;
 pub mod listener;
 pub mod load;

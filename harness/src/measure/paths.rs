@@ -4,7 +4,6 @@
 //! broker's own counters are read, so that every count belongs to the bytes that moved.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -24,6 +23,7 @@ use crate::measure::sample::ProcessSample;
 use crate::measure::stage::with_terms;
 use crate::measure::window::Window;
 use crate::measure::worker::Worker;
+use crate::scratch::RemoveOnDrop;
 use crate::target::bundled::{BrokerSpec, BundledBroker};
 
 /// Timestamp of the first pre-loaded record; constant, so that the same seed gives the same bytes.
@@ -124,8 +124,7 @@ impl<'a> Paths<'a> {
         let data_dir = self.setup.scratch.join(format!("trial-{}", trial.trial));
         let _cleanup = RemoveOnDrop(data_dir.clone());
         dataset.link_into(&data_dir)?;
-        let mut settings = self.definition.settings_for(BUNDLED);
-        settings.insert("fetch.path".to_owned(), levels.treatment.to_owned());
+        let settings = self.definition.settings_of_trial(&trial.factors);
         let mut broker = BundledBroker::start(&BrokerSpec {
             data_dir,
             port: 0,
@@ -185,8 +184,13 @@ impl<'a> Paths<'a> {
         } else {
             Vec::new()
         };
-        // The path differs from trial to trial and says nothing about the target.
-        let receipt = with_terms(broker.receipt(&["fetch.path"]), self.definition, self.setup);
+        // What differs from trial to trial says nothing about the target.
+        let varied: Vec<&str> = self
+            .definition
+            .settings_varied()
+            .map(|factor| factor.name.as_str())
+            .collect();
+        let receipt = with_terms(broker.receipt(&varied), self.definition, self.setup);
         broker.stop()?;
         let mut outcome = drained(trial, BUNDLED, phase, &used, Some(&counts), Some(resident));
         let mut row = |metric: &str, unit: &str, value: f64| {
@@ -350,14 +354,5 @@ impl<'a> Series<'a> {
             point("cpu", "cores", process.cpu.saturating_sub(cpu).as_secs_f64() / seconds);
         }
         self.last = Some((now, process.cpu, bytes));
-    }
-}
-
-/// Removes a trial's folder whatever happens to the trial.
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

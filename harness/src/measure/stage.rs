@@ -19,6 +19,8 @@ use crate::target::connected::Cluster;
 use crate::target::kafka::{Kafka, KafkaSpec};
 use crate::target::{Available, CONGESTION_CONTROL};
 
+/// The factor that decides about durability.
+const FLUSH_POLICY: &str = "flush.policy";
 /// How often a target is started where starting is compared.
 const STARTS: u32 = 3;
 
@@ -270,21 +272,22 @@ impl Stage {
         })
     }
 
-    /// Remembers a topic that is made on `target`, so that it is deleted at the end in any case.
-    pub fn made_topic(&self, target: &str, topic: &str) {
+    /// Remembers topics that are made on `target`, so that they are deleted at the end in any case.
+    pub fn made_topics(&self, target: &str, topics: &[String]) {
         if target == CLUSTER {
-            self.guests.borrow_mut().push(topic.to_owned());
+            self.guests.borrow_mut().extend_from_slice(topics);
         }
     }
 
-    /// Deletes a topic that the run made.
+    /// Deletes topics that the run made.
     ///
     /// # Errors
     /// The target refuses.
-    pub fn delete_topic(&self, target: &str, topic: &str) -> anyhow::Result<()> {
+    pub fn delete_topics(&self, target: &str, topics: &[String]) -> anyhow::Result<()> {
         let served = self.served(target, false)?;
-        Admin::connect(served.brokers, &served.security)?.delete_topic(topic)?;
-        self.guests.borrow_mut().retain(|guest| guest != topic);
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        Admin::connect(served.brokers, &served.security)?.delete_topics(&names)?;
+        self.guests.borrow_mut().retain(|guest| !topics.contains(guest));
         Ok(())
     }
 
@@ -360,6 +363,9 @@ fn trusting(ca_file: &std::path::Path) -> Security {
 
 /// What is the same for every target, beside its own settings: who sends what, and where it runs.
 pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) -> TargetReceipt {
+    if part.factor(FLUSH_POLICY).is_some() {
+        receipt.durability_class = format!("{FLUSH_POLICY} as the arm says, acks=all, 1 replica");
+    }
     let mut term = |name: &str, text: String| {
         receipt.terms.entry(name.to_owned()).or_insert(text);
     };
@@ -372,7 +378,11 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
             term(
                 "client",
                 format!(
-                    "Assay's own, one connection per leader, {} requests in flight, one batch each",
+                    "Assay's own, {} per leader, {} requests in flight on each, one batch each",
+                    match load.connections {
+                        1 => "one connection".to_owned(),
+                        several => format!("{several} connections"),
+                    },
                     load.in_flight
                 ),
             );

@@ -114,7 +114,7 @@ impl BundledBroker {
             version: self.info.version.clone(),
             effective_config: stable(&self.info.settings),
             differs_from_default: stable(&self.info.differs),
-            durability_class: "page cache (no flush before the acknowledgement), acks=all, 1 replica".to_owned(),
+            durability_class: durability_class(&self.info.settings),
             differences: vec![
                 "It checks the header, the record count and the CRC of a batch, and never looks at its records."
                     .to_owned(),
@@ -152,6 +152,17 @@ impl BundledBroker {
         }
         Ok(())
     }
+}
+
+/// In the words that Kafka's settings are put in, so that equal classes read the same.
+fn durability_class(settings: &BTreeMap<String, String>) -> String {
+    let setting = |name: &str| settings.get(name).map_or("", String::as_str);
+    let flush = match setting("flush.policy") {
+        "every-batch" => "flushed before the acknowledgement".to_owned(),
+        "interval" => format!("flushed every {} ms", setting("log.flush.interval.ms")),
+        _ => "page cache (no flush before the acknowledgement)".to_owned(),
+    };
+    format!("{flush}, acks=all, 1 replica")
 }
 
 /// Starts the process and does not wait for it.

@@ -8,6 +8,8 @@ mod cli;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod strace;
 #[cfg(test)]
 mod support;

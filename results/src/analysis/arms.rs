@@ -127,6 +127,12 @@ impl Collected {
             .find(|arm| arm.role == role && arm.level == level && arm.cell == *cell)
     }
 
+    /// The physical limit that ran in the cell for that level of the treatment.
+    pub fn limit_of(&self, card: &ExperimentCard, cell: &Cell, level: &str) -> Option<&ArmData> {
+        let loops = card.limits_of(level);
+        loops.iter().find_map(|bare| self.find(TrialRole::Limit, cell, bare))
+    }
+
     /// The measured arm of that level in the cell that has the same levels, in whatever order.
     pub fn find_levels(&self, cell: &Cell, level: &str) -> Option<&ArmData> {
         let is_same = |other: &Cell| {

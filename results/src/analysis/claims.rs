@@ -1,16 +1,18 @@
 //! Each claim of a card against the analysed cells.
 
-use crate::estimate::Summary;
-use crate::schema::{ClaimCard, ExperimentCard, Factors};
-use crate::verdict::{Criterion, Judgement, Verdict, compose, judge_count};
+use crate::estimate::{RatioEstimate, Sample, Summary};
+use crate::schema::{ClaimCard, ExperimentCard, Factors, TrialRole};
+use crate::verdict::{Criterion, Judgement, Verdict, compose, judge, judge_count};
 use crate::wording;
 
+use super::arms::Collected;
 use super::comparable::Incomparable;
-use super::{ArmAnalysis, Cell, CellAnalysis, CellFinding, ClaimFinding, Control, judge_cells, noise};
+use super::{ArmAnalysis, Cell, CellAnalysis, CellFinding, ClaimFinding, Control, judge_cells, noise, oriented};
 
 /// What the claims of a card are judged by.
 pub(super) struct Evidence<'a> {
     pub card: &'a ExperimentCard,
+    pub collected: &'a Collected,
     pub cells: &'a [CellAnalysis],
     pub controls: &'a [Control],
     pub incomparable: &'a Incomparable,
@@ -49,9 +51,33 @@ fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>
                     cell: cell.cell.clone(),
                     level: arm.level.clone(),
                     judgement,
+                    ratio: None,
                 })
             })
             .collect(),
+        ClaimCard::Keeps {
+            metric,
+            level,
+            factor,
+            from,
+            at,
+            ratio,
+            ..
+        } => {
+            let along = Along {
+                factor,
+                from,
+                at: at.as_deref(),
+            };
+            let compared = kept(evidence, metric, level, along, &cells);
+            judge_estimates(evidence, *ratio, metric, level, compared)
+        }
+        ClaimCard::OfLimit {
+            metric, level, ratio, ..
+        } => {
+            let compared = of_limit(evidence, metric, level, &cells);
+            judge_estimates(evidence, *ratio, metric, level, compared)
+        }
     };
     let verdicts: Vec<Verdict> = findings.iter().map(|finding| finding.judgement.verdict).collect();
     let verdict = if invalid.is_some() {
@@ -61,7 +87,7 @@ fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>
     };
     let incomparable = match claim {
         ClaimCard::Faster { level, .. } | ClaimCard::AtLeast { level, .. } => evidence.incomparable.why(level),
-        ClaimCard::Counts { .. } => None,
+        ClaimCard::Counts { .. } | ClaimCard::Keeps { .. } | ClaimCard::OfLimit { .. } => None,
     };
     let context = wording::Context {
         card,
@@ -107,8 +133,101 @@ fn judge_ratio(
             cell: cell.cell.clone(),
             level: level.to_owned(),
             judgement,
+            ratio: None,
         })
         .collect()
+}
+
+/// Where a claim goes along a factor.
+#[derive(Clone, Copy)]
+struct Along<'a> {
+    factor: &'a str,
+    from: &'a str,
+    /// `None` means every level but `from`.
+    at: Option<&'a str>,
+}
+
+/// A ratio that is claimed of in a cell.
+struct Compared<'a> {
+    cell: &'a Cell,
+    ratio: Option<RatioEstimate>,
+    /// One of the two arms failed its check.
+    is_invalid: bool,
+}
+
+/// The arm of each cell against the one of the same level in the cell that differs in the factor alone.
+fn kept<'a>(
+    evidence: &'a Evidence<'_>,
+    metric: &str,
+    level: &str,
+    along: Along<'_>,
+    cells: &[&'a CellAnalysis],
+) -> Vec<Compared<'a>> {
+    let is_meant = |cell: &Cell| match (cell.level(along.factor), along.at) {
+        (Some(here), Some(at)) => here == at,
+        (Some(here), None) => here != along.from,
+        (None, _) => false,
+    };
+    let begin = |cell: &Cell| {
+        let mut begin = cell.clone();
+        for (_, level) in begin.levels.iter_mut().filter(|(factor, _)| factor == along.factor) {
+            along.from.clone_into(level);
+        }
+        begin
+    };
+    let measured = |cell: &Cell| evidence.collected.find(TrialRole::Measured, cell, level);
+    let cells = cells.iter().map(|cell| &cell.cell).filter(|cell| is_meant(cell));
+    cells
+        .filter_map(|cell| {
+            let (here, first) = (measured(cell)?, measured(&begin(cell))?);
+            let is_invalid = here.invalid.is_some() || first.invalid.is_some();
+            Some(Compared {
+                cell,
+                ratio: evidence.collected.ratio(here, first, metric),
+                is_invalid,
+            })
+        })
+        .collect()
+}
+
+/// The arm of each cell against its physical limit, where one ran.
+fn of_limit<'a>(evidence: &Evidence<'_>, metric: &str, level: &str, cells: &[&'a CellAnalysis]) -> Vec<Compared<'a>> {
+    let collected = evidence.collected;
+    let compared = |cell: &&'a CellAnalysis| {
+        let cell = &cell.cell;
+        let here = collected.find(TrialRole::Measured, cell, level)?;
+        let limit = collected.limit_of(evidence.card, cell, level)?;
+        Some(Compared {
+            cell,
+            ratio: collected.ratio(here, limit, metric),
+            is_invalid: here.invalid.is_some() || limit.invalid.is_some(),
+        })
+    };
+    cells.iter().filter_map(compared).collect()
+}
+
+/// Whether each ratio, turned so that above 1 is better, is at least what is claimed.
+fn judge_estimates(
+    evidence: &Evidence<'_>,
+    ratio: f64,
+    metric: &str,
+    level: &str,
+    compared: Vec<Compared<'_>>,
+) -> Vec<CellFinding> {
+    let logs = |compared: &Compared<'_>| Some(oriented(evidence.card, metric, &compared.ratio.as_ref()?.logs));
+    let samples: Vec<Option<Sample>> = compared.iter().map(logs).collect();
+    let spread = |cell: usize| noise::spread_in(evidence.controls, metric, compared[cell].cell);
+    let judgements = judge(Criterion::AtLeast { ratio }, &samples, spread);
+    let finding = |(compared, judgement): (Compared<'_>, Judgement)| CellFinding {
+        cell: compared.cell.clone(),
+        level: level.to_owned(),
+        judgement: match compared.is_invalid {
+            true => Judgement::plain(Verdict::Invalid),
+            false => judgement,
+        },
+        ratio: compared.ratio,
+    };
+    compared.into_iter().zip(judgements).map(finding).collect()
 }
 
 fn judge_arm_count(arm: &ArmAnalysis, metric: &str, expected: f64) -> Judgement {

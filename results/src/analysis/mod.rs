@@ -115,7 +115,7 @@ pub struct CellAnalysis {
     pub cell: Cell,
     /// One entry per level of the treatment, in the order of the card.
     pub arms: Vec<ArmAnalysis>,
-    /// The physical limits, whose level is `bare-<level>`.
+    /// The physical limits, whose level is the name of the bare loop.
     pub limits: Vec<ArmAnalysis>,
 }
 
@@ -176,6 +176,8 @@ pub struct CellFinding {
     pub level: String,
     /// The verdict.
     pub judgement: Judgement,
+    /// What was judged, where it is another ratio than that to the baseline of the cell.
+    pub ratio: Option<RatioEstimate>,
 }
 
 /// Analyses every experiment of a run.
@@ -226,6 +228,7 @@ fn analyse_experiment(run: &Run, card: &ExperimentCard, collected: &Collected) -
     judge_levels(card, &mut cells, &controls, &incomparable);
     let evidence = claims::Evidence {
         card,
+        collected,
         cells: &cells,
         controls: &controls,
         incomparable: &incomparable,
@@ -280,7 +283,7 @@ fn cells(card: &ExperimentCard, collected: &Collected, incomparable: &Incomparab
                 limits: Vec::new(),
             });
         let baseline = collected.find(TrialRole::Measured, &arm.cell, &card.baseline);
-        let limit = collected.find(TrialRole::Limit, &arm.cell, &format!("bare-{}", arm.level));
+        let limit = collected.limit_of(card, &arm.cell, &arm.level);
         let is_limit = arm.role == TrialRole::Limit;
         let is_compared = !is_limit && incomparable.why(&arm.level).is_none();
         let analysis = arm_analysis(

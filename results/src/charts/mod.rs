@@ -190,9 +190,14 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     add("latency", frame, caption, scene);
     let frame = share_frame(experiment, &footer);
     let scene = forest::chart(&shares(experiment), &frame);
-    let caption = "Each row holds an arm against a bare loop over the same file with the same calls and no protocol, \
-                   run in the same block: at 100 % the broker costs nothing."
-        .to_owned();
+    let caption = format!(
+        "Each row holds an arm against a bare loop {}, run in the same block: at 100 % the broker costs nothing.",
+        if card.limits.is_empty() {
+            "over the same file with the same calls and no protocol"
+        } else {
+            "that moves the same bytes without a broker"
+        }
+    );
     add("limit", frame, caption, scene);
     sketches
 }
@@ -406,7 +411,11 @@ fn share_frame(experiment: &ExperimentAnalysis, footer: &str) -> Frame {
     let label = card
         .metric(&card.deciding_metric)
         .map_or(card.deciding_metric.as_str(), |metric| &metric.label);
-    let subtitle = format!("Share of the {label} of a bare loop with the same calls, a dot per block, 95 % interval");
+    let with = match card.limits.is_empty() {
+        true => "with the same calls",
+        false => "without a broker",
+    };
+    let subtitle = format!("Share of the {label} of a bare loop {with}, a dot per block, 95 % interval");
     Frame {
         title,
         subtitle,

@@ -137,6 +137,7 @@ pub fn manifest(truth: &Truth, claims: Vec<ClaimCard>) -> Manifest {
             ],
             deciding_metric: "throughput".into(),
             claims,
+            limits: BTreeMap::new(),
         }],
     }
 }

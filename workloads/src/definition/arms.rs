@@ -12,8 +12,8 @@ pub(super) struct Grid<'a> {
     pub factors: &'a [Factor],
     pub treatment: &'a str,
     pub baseline: &'a str,
-    /// Bare loop -> level that it stands for.
-    pub limit: &'a BTreeMap<String, String>,
+    /// Bare loop -> levels that it stands for.
+    pub limit: &'a BTreeMap<String, Vec<String>>,
     pub work: Work,
     /// Stands in front of the names of the arms; may be empty.
     pub prefix: &'a str,
@@ -23,7 +23,8 @@ pub(super) struct Grid<'a> {
 struct Cell {
     span: Range<usize>,
     levels: Vec<Vec<String>>,
-    limit: bool,
+    /// Bare loops that run in it.
+    limit: Vec<String>,
     control: bool,
 }
 
@@ -55,7 +56,7 @@ pub(super) fn expand(
         cells.push(Cell {
             span: span.clone(),
             levels,
-            limit: wire.limit,
+            limit: limits(source, grid, &span, wire.limit)?,
             control: wire.control,
         });
     } else if wire.limit || wire.control {
@@ -108,7 +109,7 @@ fn read_cell(
     let mut read = Cell {
         span: cell.span(),
         levels: vec![Vec::new(); grid.factors.len()],
-        limit: false,
+        limit: Vec::new(),
         control: false,
     };
     for (key, value) in cell.get_ref() {
@@ -121,7 +122,13 @@ fn read_cell(
         };
         let position = grid.factors.iter().position(|factor| factor.name == *key.get_ref());
         match (key.get_ref().as_str(), value.get_ref(), position) {
-            ("limit", CellValue::Switch(on), _) => read.limit = *on,
+            ("limit", CellValue::Switch(on), _) => read.limit = limits(source, grid, &value.span(), *on)?,
+            ("limit", CellValue::Levels(loops), _) => {
+                for bare in loops {
+                    let text = Spanned::new(bare.span(), bare.get_ref().0.clone());
+                    read.limit.push(source.known("bare loop", &text, grid.limit.keys())?);
+                }
+            }
             ("control", CellValue::Switch(on), _) => read.control = *on,
             (_, CellValue::Levels(levels), Some(position)) => {
                 let factor = &grid.factors[position];
@@ -141,7 +148,7 @@ fn read_cell(
                     );
                 }
             }
-            ("limit" | "control", _, _) => {
+            ("control", _, _) => {
                 return source.fail(
                     value.span(),
                     format!("`{}` is a switch", key.get_ref()),
@@ -192,13 +199,6 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
             format!("add the baseline to `{}`", grid.treatment),
         );
     }
-    if cell.limit && grid.limit.is_empty() {
-        return source.fail(
-            cell.span.clone(),
-            "`limit = true` without a `[limit]` table",
-            "say which bare loops there are",
-        );
-    }
     let product: usize = cell.levels.iter().map(Vec::len).fold(1, usize::saturating_mul);
     if product > ARMS_MAX {
         return source.fail(
@@ -229,13 +229,22 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
         if cell.control {
             arms.push(arm(grid, Role::Control, &levels));
         }
-        for bare in grid.limit.keys().filter(|_| cell.limit) {
+        for bare in &cell.limit {
             let mut levels = levels.clone();
             levels[treatment].clone_from(bare);
             arms.push(arm(grid, Role::Limit, &levels));
         }
     }
     Ok(arms)
+}
+
+/// All bare loops, when they are switched on.
+fn limits(source: &Source<'_>, grid: &Grid<'_>, span: &Range<usize>, on: bool) -> Checked<Vec<String>> {
+    if on && grid.limit.is_empty() {
+        let message = "`limit = true` without a `[limit]` table";
+        return source.fail(span.clone(), message, "say which bare loops there are");
+    }
+    Ok(grid.limit.keys().filter(|_| on).cloned().collect())
 }
 
 fn cross_product(levels: &[Vec<String>]) -> Vec<Vec<String>> {

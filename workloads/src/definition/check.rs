@@ -3,22 +3,24 @@
 //! The arms of the profiles are expanded and checked in `arms`.
 
 use super::arms::{self, Grid};
+use super::claims::Claims;
 use super::error::DefinitionError;
+use super::load;
 use super::{
-    BUNDLED, Claim, Definition, Factor, Fetch, KAFKA, Load, Metric, Only, Payload, TARGET_FACTOR, WarmUp, Work, wire,
+    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, Metric, Payload, TARGET_FACTOR, WarmUp, Work, wire,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
 
 /// A stored batch holds a 61-byte header and at least one record worth reading.
-const STORED_BATCH_BYTES: std::ops::RangeInclusive<u32> = 256..=1 << 20;
+pub(super) const STORED_BATCH_BYTES: std::ops::RangeInclusive<u32> = 256..=1 << 20;
 /// Fetches in a pass over the file of a cold arm, so that a pass is more than its edges.
 const COLD_RESPONSES_MIN: u64 = 16;
 /// More partitions than a client of an experiment keeps apart.
 const PARTITIONS_MAX: u32 = 10_000;
 /// Largest pre-loaded file.
-const FILE_BYTES_MAX: u64 = 1 << 36;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 36;
 
 pub(super) type Checked<T> = Result<T, Box<DefinitionError>>;
 
@@ -40,7 +42,7 @@ impl Source<'_> {
     }
 
     /// Fails at `value` when it lies outside the range.
-    fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    pub fn within<N: Copy + PartialOrd + std::fmt::Display>(
         &self,
         what: &str,
         value: &Spanned<N>,
@@ -97,7 +99,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         .unwrap_or_default();
     let baseline = source.known("level", &file.baseline, treatment_levels)?;
     let focus = source.known("level", &file.focus, treatment_levels)?;
-    if focus == baseline {
+    if focus == baseline && treatment_levels.len() > 1 {
         return source.fail(
             file.focus.span(),
             "focus and baseline are the same level",
@@ -135,16 +137,8 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         &file.deciding_metric,
         metrics.iter().map(|metric| &metric.name),
     )?;
-    let claims = check_claims(
-        &source,
-        &file.claims,
-        &metrics,
-        &factors,
-        (&treatment, &deciding_metric, &baseline, &focus),
-    )?;
-
     let mut limit = BTreeMap::new();
-    for (bare, level) in &file.limit {
+    for (bare, levels) in &file.limit {
         check_level_text(&source, bare.get_ref(), bare.span())?;
         if treatment_levels.contains(bare.get_ref()) {
             let message = format!(
@@ -153,8 +147,24 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
             );
             return source.fail(bare.span(), message, "give the bare loop a name of its own");
         }
-        limit.insert(bare.get_ref().clone(), source.known("level", level, treatment_levels)?);
+        let known = |level: &String| {
+            let text = Spanned::new(levels.span(), level.clone());
+            source.known("level", &text, treatment_levels)
+        };
+        let of = levels.get_ref().0.iter().map(known).collect::<Checked<Vec<String>>>()?;
+        limit.insert(bare.get_ref().clone(), of);
     }
+    let claims = Claims {
+        source: &source,
+        metrics: &metrics,
+        factors: &factors,
+        treatment: &treatment,
+        deciding_metric: &deciding_metric,
+        baseline: &baseline,
+        focus: &focus,
+        limit: &limit,
+    };
+    let claims = claims.check(&file.claims)?;
 
     let targets = [BUNDLED.to_owned(), KAFKA.to_owned()];
     let target = match &file.target {
@@ -167,7 +177,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
     }
     let work = match (&file.fetch, &file.load) {
         (Some(fetch), None) => Work::Fetch(check_fetch(&source, fetch.get_ref())?),
-        (None, Some(load)) => Work::Load(check_load(&source, load, &file.factors)?),
+        (None, Some(load)) => Work::Load(load::check(&source, load, &file.factors)?),
         (Some(_), Some(load)) => {
             return source.fail(
                 load.span(),
@@ -182,7 +192,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
     };
     let smallest_batch = match work {
         Work::Fetch(fetch) => fetch.stored_batch_bytes,
-        Work::Load(_) => smallest_level(&factors, "batch_bytes"),
+        Work::Load(load) => load.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
     };
     let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
     let warm_up = file
@@ -200,6 +210,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         prefix: if target == BUNDLED { "" } else { &target },
     };
     check_levels_that_clients_know(&source, &file.factors, &work)?;
+    let topic_settings = check_topic_settings(&source, file.topic_settings, &file.factors, &target, &work)?;
     let quick = arms::expand(&source, &grid, "quick", &file.profile.quick)?;
     let full = arms::expand(&source, &grid, "full", &file.profile.full)?;
 
@@ -216,6 +227,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         claims,
         settings: texts(file.settings),
         settings_of,
+        topic_settings,
         payload,
         work,
         warm_up,
@@ -309,179 +321,6 @@ fn smallest_level(factors: &[Factor], name: &str) -> u32 {
     levels.filter_map(|level| level.parse().ok()).min().unwrap_or(0)
 }
 
-/// `defaults` are the treatment, the deciding metric, the baseline and the focus.
-fn check_claims(
-    source: &Source<'_>,
-    claims: &[Spanned<wire::Claim>],
-    metrics: &[Metric],
-    factors: &[Factor],
-    (treatment, deciding_metric, baseline, focus): (&String, &String, &String, &String),
-) -> Checked<Vec<Claim>> {
-    let of_treatment = factors.iter().find(|factor| factor.name == *treatment);
-    let levels = of_treatment.map_or(&[][..], |factor| &factor.levels);
-    let mut ids = BTreeSet::new();
-    let mut checked = Vec::with_capacity(claims.len());
-    for spanned in claims {
-        let claim = spanned.get_ref();
-        let (id, text) = (claim.id.get_ref().clone(), claim.text.clone());
-        if !ids.insert(id.clone()) {
-            return source.fail(
-                claim.id.span(),
-                format!("claim `{id}` is there twice"),
-                "give each claim an id of its own",
-            );
-        }
-        let metric = match &claim.metric {
-            Some(metric) => source.known("metric", metric, metrics.iter().map(|metric| &metric.name))?,
-            None => deciding_metric.clone(),
-        };
-        let level = match &claim.level {
-            Some(level) => source.known("level", level, levels)?,
-            None => focus.clone(),
-        };
-        let unused = |span: Range<usize>, key: &str| {
-            source.fail(
-                span,
-                format!("claim `{id}` has no use for `{key}`"),
-                format!("remove `{key}`, or change the claim's kind"),
-            )
-        };
-        let missing = |key: &str| {
-            source.fail(
-                spanned.span(),
-                format!("claim `{id}` has no `{key}`"),
-                format!("say what is claimed: `{key} = ..`"),
-            )
-        };
-        if level == *baseline {
-            let span = claim.level.as_ref().map_or(spanned.span(), Spanned::span);
-            return source.fail(
-                span,
-                format!("claim `{id}` compares the baseline with itself"),
-                "name another level",
-            );
-        }
-        if let (Some(ratio), wire::ClaimKind::Faster | wire::ClaimKind::Counts) = (&claim.ratio, claim.kind) {
-            return unused(ratio.span(), "ratio");
-        }
-        if let (Some(_), wire::ClaimKind::Faster | wire::ClaimKind::AtLeast) = (&claim.expected, claim.kind) {
-            return unused(spanned.span(), "expected");
-        }
-        let only = check_only(source, claim, factors, treatment)?;
-        checked.push(match claim.kind {
-            wire::ClaimKind::Faster => Claim::Faster {
-                id,
-                text,
-                metric,
-                level,
-                only,
-            },
-            wire::ClaimKind::AtLeast => {
-                let Some(ratio) = &claim.ratio else {
-                    return missing("ratio");
-                };
-                let ratio = source.within("the claimed ratio", ratio, 0.01..=1_000.0)?;
-                Claim::AtLeast {
-                    id,
-                    text,
-                    metric,
-                    level,
-                    ratio,
-                    only,
-                }
-            }
-            wire::ClaimKind::Counts => {
-                if let Some(level) = &claim.level {
-                    return unused(level.span(), "level");
-                }
-                let Some(counts) = claim.expected.as_ref().filter(|counts| !counts.is_empty()) else {
-                    return missing("expected");
-                };
-                let mut expected = BTreeMap::new();
-                for (level, count) in counts {
-                    let count = source.within("a claimed count", count, 0.0..=1e9)?;
-                    expected.insert(source.known("level", level, levels)?, count);
-                }
-                Claim::Counts {
-                    id,
-                    text,
-                    metric,
-                    expected,
-                    only,
-                }
-            }
-        });
-    }
-    Ok(checked)
-}
-
-fn check_only(source: &Source<'_>, claim: &wire::Claim, factors: &[Factor], treatment: &String) -> Checked<Only> {
-    let mut only = Only::new();
-    for (name, level) in &claim.only {
-        let others = factors.iter().filter(|factor| factor.name != *treatment);
-        let name = source.known("factor of a cell", name, others.map(|factor| &factor.name))?;
-        let factor = factors.iter().find(|factor| factor.name == name);
-        let text = Spanned::new(level.span(), level.get_ref().0.clone());
-        let level = source.known(
-            &format!("level of `{name}`"),
-            &text,
-            factor.map_or(&[][..], |f| &f.levels),
-        )?;
-        only.insert(name, level);
-    }
-    Ok(only)
-}
-
-/// What the load generator is told by factors and not by `[load]`.
-const LOAD_FACTORS: [&str; 5] = [TARGET_FACTOR, "workload", "record_bytes", "batch_bytes", "partitions"];
-
-fn check_load(source: &Source<'_>, load: &Spanned<wire::Load>, factors: &[wire::Factor]) -> Checked<Load> {
-    for name in LOAD_FACTORS {
-        if !factors.iter().any(|factor| factor.name.get_ref() == name) {
-            let remedy = format!("a load has the factors {}", LOAD_FACTORS.join(", "));
-            return source.fail(load.span(), format!("there is no factor `{name}`"), remedy);
-        }
-    }
-    for factor in factors {
-        if !LOAD_FACTORS.contains(&factor.name.get_ref().as_str()) {
-            let message = format!("a load knows no factor `{}`", factor.name.get_ref());
-            return source.fail(
-                factor.name.span(),
-                message,
-                format!("one of: {}", LOAD_FACTORS.join(", ")),
-            );
-        }
-    }
-    let load = load.get_ref();
-    let checked = Load {
-        in_flight: source.within("in_flight", &load.in_flight, 1..=super::IN_FLIGHT_MAX)?,
-        acks: load.acks,
-        pool_bytes: source.within("the pool", &load.pool_bytes, 1 << 20..=1 << 30)?,
-        window_bytes_max: source.within("window_bytes_max", &load.window_bytes_max, 1 << 20..=FILE_BYTES_MAX)?,
-        fetch_bytes: source.within("fetch_bytes", &load.fetch_bytes, 1 << 20..=FILE_BYTES_MAX)?,
-        response_bytes: source.within("response_bytes", &load.response_bytes, 4_096..=1 << 26)?,
-        max_wait_ms: source.within("max_wait_ms", &load.max_wait_ms, 1..=30_000)?,
-        receive_buffer_bytes: source.within("the receive buffer", &load.receive_buffer_bytes, 4_096..=1 << 26)?,
-    };
-    for factor in factors.iter().filter(|factor| factor.name.get_ref() == "batch_bytes") {
-        for level in factor.levels.get_ref() {
-            let bytes = level.get_ref().0.parse::<u32>().ok();
-            if !bytes.is_some_and(|bytes| STORED_BATCH_BYTES.contains(&bytes) && bytes <= checked.response_bytes) {
-                let (low, high) = (
-                    STORED_BATCH_BYTES.start(),
-                    STORED_BATCH_BYTES.end().min(&checked.response_bytes),
-                );
-                return source.fail(
-                    level.span(),
-                    "a batch can't have that size",
-                    format!("between {low} and {high} bytes"),
-                );
-            }
-        }
-    }
-    Ok(checked)
-}
-
 fn check_warm_up(source: &Source<'_>, warm_up: &wire::WarmUp) -> Checked<WarmUp> {
     Ok(WarmUp {
         window_ms: source.within("the warm-up window", &warm_up.window_ms, 50..=60_000)?,
@@ -552,6 +391,51 @@ fn check_payload(
     })
 }
 
+/// What the levels of a factor are on a target that is told by settings of topics. The bundled broker is told by its own settings.
+fn check_topic_settings(
+    source: &Source<'_>,
+    told: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, BTreeMap<String, wire::Scalar>>>,
+    factors: &[wire::Factor],
+    target: &str,
+    work: &Work,
+) -> Checked<BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>> {
+    let makes_topics = matches!(work, Work::Load(_)) && target != BUNDLED;
+    let settings = |factor: &&wire::Factor| !CLIENT_FACTORS.contains(&factor.name.get_ref().as_str());
+    let mut checked = BTreeMap::new();
+    for (name, levels) in told {
+        if !makes_topics {
+            let message = "only a load on another target than the bundled broker tells levels by settings of topics";
+            return source.fail(name.span(), message, "remove it, or name another `target`");
+        }
+        let name_text = source.known(
+            "setting",
+            &name,
+            factors.iter().filter(settings).map(|f| f.name.get_ref()),
+        )?;
+        let factor = factors.iter().find(|factor| *factor.name.get_ref() == name_text);
+        let known: Vec<&String> = factor
+            .into_iter()
+            .flat_map(|factor| factor.levels.get_ref())
+            .map(|level| &level.get_ref().0)
+            .collect();
+        let mut of_factor = BTreeMap::new();
+        for (level, settings) in levels {
+            let level = source.known(&format!("level of `{name_text}`"), &level, known.iter().copied())?;
+            of_factor.insert(level, texts(settings));
+        }
+        checked.insert(name_text, of_factor);
+    }
+    for factor in factors.iter().filter(settings).filter(|_| target != BUNDLED) {
+        let name = factor.name.get_ref();
+        if factor.levels.get_ref().len() > 1 && !checked.contains_key(name) {
+            let message = format!("nothing tells `{target}` the level of `{name}`");
+            let remedy = format!("say which settings of a topic it is: [topic_settings.\"{name}\".<level>]");
+            return source.fail(factor.name.span(), message, remedy);
+        }
+    }
+    Ok(checked)
+}
+
 /// Some factors are carried out by the clients and the harness, so only what they can do may be asked for.
 fn check_levels_that_clients_know(source: &Source<'_>, factors: &[wire::Factor], work: &Work) -> Checked<()> {
     for factor in factors {
@@ -562,6 +446,7 @@ fn check_levels_that_clients_know(source: &Source<'_>, factors: &[wire::Factor],
             "cache" => &["hot", "restarted", "cold"],
             "workload" => &["produce", "fetch"],
             "listener" => &["plain", "tls"],
+            "topics" => &["one", "many"],
             TARGET_FACTOR => &[BUNDLED, KAFKA],
             "response_bytes" => {
                 if let Work::Fetch(fetch) = work {

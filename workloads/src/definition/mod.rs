@@ -6,7 +6,9 @@
 
 mod arms;
 mod check;
+mod claims;
 mod error;
+mod load;
 mod retarget;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/definitions");
 
 /// Requests that a client keeps on a connection at most.
 pub const IN_FLIGHT_MAX: u32 = 64;
+/// Connections of a client to each leader at most.
+pub const CONNECTIONS_MAX: u32 = 64;
 /// More arms than this in one profile is a mistake in the file: a block would take minutes.
 pub const ARMS_MAX: usize = 200;
 /// More blocks than this is a mistake in the file.
@@ -72,14 +76,16 @@ pub struct Definition {
     pub settings: BTreeMap<String, String>,
     /// Target -> properties that are held still on it alone, because others have none of that name.
     pub settings_of: BTreeMap<String, BTreeMap<String, String>>,
+    /// Factor -> level -> settings of the topics that a trial makes: how a target without such a setting of its own is told the level.
+    pub topic_settings: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
     /// What the records look like.
     pub payload: Payload,
     /// What the clients do.
     pub work: Work,
     /// How a target that needs it is warmed up before the first block.
     pub warm_up: Option<WarmUp>,
-    /// Bare loop without a protocol -> level of the treatment that it is the physical limit of.
-    pub limit: BTreeMap<String, String>,
+    /// Bare loop without a broker -> levels of the treatment that it is the physical limit of.
+    pub limit: BTreeMap<String, Vec<String>>,
     /// The short version: minutes.
     pub quick: Profile,
     /// The whole grid.
@@ -160,6 +166,42 @@ pub enum Claim {
         /// The cells that it is judged in.
         only: Only,
     },
+    /// `level` keeps at least `ratio` of what it reaches at another level of `factor`, all else being equal.
+    Keeps {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// The factor that is gone along.
+        factor: String,
+        /// Its level that the others are divided by.
+        from: String,
+        /// The level that is claimed of; `None` means all others.
+        at: Option<String>,
+        /// Claimed ratio to what is reached at `from`.
+        ratio: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// `level` reaches at least `ratio` of its physical limit.
+    OfLimit {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// Claimed ratio to the limit, in terms of better: 0.5 of a cost is at most twice the limit's.
+        ratio: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
 }
 
 /// Factor -> the level at which a claim is judged; a factor that is not named is not restricted.
@@ -169,14 +211,21 @@ impl Claim {
     /// Short name, unique in the definition.
     pub fn id(&self) -> &str {
         match self {
-            Self::Faster { id, .. } | Self::AtLeast { id, .. } | Self::Counts { id, .. } => id,
+            Self::Faster { id, .. }
+            | Self::AtLeast { id, .. }
+            | Self::Counts { id, .. }
+            | Self::Keeps { id, .. }
+            | Self::OfLimit { id, .. } => id,
         }
     }
 
     /// The level of the treatment that it talks of, where it is one.
     pub fn level(&self) -> Option<&str> {
         match self {
-            Self::Faster { level, .. } | Self::AtLeast { level, .. } => Some(level),
+            Self::Faster { level, .. }
+            | Self::AtLeast { level, .. }
+            | Self::Keeps { level, .. }
+            | Self::OfLimit { level, .. } => Some(level),
             Self::Counts { .. } => None,
         }
     }
@@ -184,13 +233,32 @@ impl Claim {
     /// The cells that it is judged in.
     pub fn only(&self) -> &Only {
         match self {
-            Self::Faster { only, .. } | Self::AtLeast { only, .. } | Self::Counts { only, .. } => only,
+            Self::Faster { only, .. }
+            | Self::AtLeast { only, .. }
+            | Self::Counts { only, .. }
+            | Self::Keeps { only, .. }
+            | Self::OfLimit { only, .. } => only,
         }
     }
 }
 
 /// Name of the factor whose levels are targets.
 pub const TARGET_FACTOR: &str = "target";
+
+/// Factors that clients and harness carry out. Every other one is a setting of the bundled broker by its name, or is told to another target by
+/// settings of topics.
+const CLIENT_FACTORS: [&str; 10] = [
+    TARGET_FACTOR,
+    "listener",
+    "workload",
+    "record_bytes",
+    "batch_bytes",
+    "partitions",
+    "topics",
+    "response_bytes",
+    "receiver",
+    "cache",
+];
 
 /// Something that is varied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -238,9 +306,26 @@ pub enum Work {
     Load(Load),
 }
 
-/// How records are produced and fetched where both are under test. Factors: `workload`, `record_bytes`, `batch_bytes`, `partitions`.
+/// What a client of a load does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// It stores batches.
+    Produce,
+    /// It drains what was stored before.
+    Fetch,
+}
+
+/// How records are produced and fetched. Factors: `partitions`, and `target`, `workload`, `record_bytes`, `batch_bytes` and `topics` where they are
+/// not held still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Load {
+    /// What the clients do, where it is no factor.
+    pub workload: Option<Workload>,
+    /// Exact size of a batch, bytes, where it is no factor.
+    pub batch_bytes: Option<u32>,
+    /// Connections of a producer to each leader.
+    pub connections: u32,
     /// Requests kept on each connection.
     pub in_flight: u32,
     /// Which acknowledgement a producer waits for.
@@ -420,6 +505,33 @@ impl Definition {
         let mut settings = self.settings.clone();
         settings.extend(self.settings_of.get(target).cloned().unwrap_or_default());
         settings
+    }
+
+    /// The factors whose levels are settings of the bundled broker.
+    pub fn settings_varied(&self) -> impl Iterator<Item = &Factor> {
+        let is_setting = |factor: &&Factor| !CLIENT_FACTORS.contains(&factor.name.as_str());
+        self.factors.iter().filter(is_setting)
+    }
+
+    /// The bundled broker's settings in a trial: what is held still, and the levels of the trial.
+    pub fn settings_of_trial(&self, factors: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut settings = self.settings_for(BUNDLED);
+        for factor in self.settings_varied() {
+            if let Some(level) = factors.get(&factor.name) {
+                settings.insert(factor.name.clone(), level.clone());
+            }
+        }
+        settings
+    }
+
+    /// The settings of the topics that a trial makes.
+    pub fn topic_settings_of_trial(&self, factors: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let told = self.topic_settings.iter();
+        let of_level = told.filter_map(|(factor, levels)| levels.get(factors.get(factor)?));
+        of_level
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     /// How a pre-loaded topic is drained, where that is the work.

@@ -448,8 +448,15 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     (
         "limit = true",
         "limit = [\"yes\"]",
+        "\"yes\"",
+        "unknown bare loop `yes`",
+        "bare-read-write, bare-sendfile",
+    ),
+    (
+        "control = true",
+        "control = [\"yes\"]",
         "[\"yes\"]",
-        "`limit` is a switch",
+        "`control` is a switch",
         "true or false",
     ),
     (

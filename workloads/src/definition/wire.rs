@@ -33,12 +33,15 @@ pub(super) struct File {
     /// Target -> properties that it alone has.
     #[serde(default)]
     pub settings_of: BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>,
+    /// Factor -> level -> settings of a trial's topics.
+    #[serde(default)]
+    pub topic_settings: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>>,
     pub payload: Spanned<Payload>,
     pub fetch: Option<Spanned<Fetch>>,
     pub load: Option<Spanned<Load>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
-    pub limit: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub limit: BTreeMap<Spanned<String>, Spanned<OneOrSeveral>>,
     pub metrics: Vec<Metric>,
     pub claims: Vec<Spanned<Claim>>,
     pub profile: Profiles,
@@ -71,6 +74,8 @@ pub(super) enum ClaimKind {
     Faster,
     AtLeast,
     Counts,
+    Keeps,
+    OfLimit,
 }
 
 /// Flat, because serde's tagged enums lose the places of what is inside.
@@ -84,6 +89,9 @@ pub(super) struct Claim {
     pub level: Option<Spanned<String>>,
     pub ratio: Option<Spanned<f64>>,
     pub expected: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
+    pub factor: Option<Spanned<String>>,
+    pub from: Option<Spanned<Scalar>>,
+    pub at: Option<Spanned<Scalar>>,
     /// Factor -> level; without it the claim is judged in every cell.
     #[serde(default)]
     pub only: BTreeMap<Spanned<String>, Spanned<Scalar>>,
@@ -112,6 +120,9 @@ pub(super) struct Fetch {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Load {
+    pub workload: Option<Spanned<super::Workload>>,
+    pub batch_bytes: Option<Spanned<u32>>,
+    pub connections: Option<Spanned<u32>>,
     pub in_flight: Spanned<u32>,
     pub acks: super::Acks,
     pub pool_bytes: Spanned<u64>,
@@ -180,7 +191,34 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// The value of a key of a cell: levels of a factor, or the switch `limit` or `control`.
+/// A name, or a list of them.
+#[derive(Debug)]
+pub(super) struct OneOrSeveral(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrSeveral {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NamesVisitor;
+        impl<'de> Visitor<'de> for NamesVisitor {
+            type Value = OneOrSeveral;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a level, or a list of levels")
+            }
+            fn visit_str<E: Error>(self, value: &str) -> Result<OneOrSeveral, E> {
+                Ok(OneOrSeveral(vec![value.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrSeveral, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element()? {
+                    names.push(name);
+                }
+                Ok(OneOrSeveral(names))
+            }
+        }
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+/// The value of a key of a cell: levels of a factor, the switch `limit` or `control`, or the bare loops of `limit`.
 #[derive(Debug)]
 pub(super) enum CellValue {
     Levels(Vec<Spanned<Scalar>>),

@@ -7,8 +7,11 @@ use super::ClientError;
 use super::connection::{ConnectOptions, Connection};
 use super::endpoint::{Bootstrap, Endpoint};
 use super::security::Security;
+use super::spread::Spread;
 use kafka_wire::ErrorCode;
-use kafka_wire::admin::{self as wire, ApiVersions, ConfigEntry, DescribedConfigs, Metadata, TopicOutcome};
+use kafka_wire::admin::{
+    self as wire, ApiVersions, ConfigEntry, DescribedConfigs, Metadata, TopicOutcome, TopicToCreate,
+};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -18,6 +21,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long the broker itself may work on a change, ms.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;
+/// Topics of one request: a broker opens the logs of all of them before it answers.
+const TOPICS_PER_CHANGE: usize = 256;
 /// The feature whose level tells the release of a KRaft cluster.
 const METADATA_VERSION_FEATURE: &str = "metadata.version";
 
@@ -53,10 +58,10 @@ impl NewTopic {
     }
 }
 
-/// Which broker leads each partition of a topic.
+/// Which broker leads each partition of a topic, or of a [`Spread`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaders {
-    /// Each leader with its partitions, in rising order; no partition is missing.
+    /// Each leader with its partitions, or its places in the spread, in rising order; none is missing.
     pub brokers: Vec<(Endpoint, Vec<i32>)>,
 }
 
@@ -148,19 +153,26 @@ impl Admin {
     /// # Errors
     /// The broker refuses, for example because the topic exists already, or the partitions don't come within a minute.
     pub fn create_topic(&mut self, topic: &NewTopic) -> Result<(), ClientError> {
-        let (partitions, replicas) = (i32::try_from(topic.partitions), i16::try_from(topic.replicas));
-        let (Ok(partitions), Ok(replicas)) = (partitions, replicas) else {
-            return Err(ClientError::Spec(format!(
-                "{} partitions with {} replicas: no broker has so many",
-                topic.partitions, topic.replicas
-            )));
-        };
-        let frame = self.bootstrap.1.ask(|out, id| {
-            let timeout_ms = CHANGE_TIMEOUT_MS;
-            wire::encode_create_topic(out, id, &topic.name, partitions, replicas, &topic.configs, timeout_ms);
-        })?;
-        accepted("CreateTopics", &topic.name, wire::decode_create_topics(frame)?)?;
-        self.wait_until_writable(&topic.name, topic.partitions)
+        self.create_topics(std::slice::from_ref(topic))
+    }
+
+    /// Creates topics, many with one request, and waits until each partition has a leader that has opened its log.
+    ///
+    /// # Errors
+    /// As [`Self::create_topic`]; those of an earlier request, or of the same one, may exist then.
+    pub fn create_topics(&mut self, topics: &[NewTopic]) -> Result<(), ClientError> {
+        for some in topics.chunks(TOPICS_PER_CHANGE) {
+            let wanted = some.iter().map(to_create).collect::<Result<Vec<_>, _>>()?;
+            let frame = self
+                .bootstrap
+                .1
+                .ask(|out, id| wire::encode_create_topics(out, id, &wanted, CHANGE_TIMEOUT_MS))?;
+            let names: Vec<&str> = some.iter().map(|topic| topic.name.as_str()).collect();
+            accepted("CreateTopics", &names, &wire::decode_create_topics(frame)?)?;
+        }
+        topics
+            .iter()
+            .try_for_each(|topic| self.wait_until_writable(&topic.name, topic.partitions))
     }
 
     /// Waits until each of the partitions has a leader that has opened its log.
@@ -195,6 +207,27 @@ impl Admin {
         Ok(Leaders { brokers })
     }
 
+    /// The leader of each place of a spread.
+    ///
+    /// # Errors
+    /// A topic is missing or has fewer partitions, or a partition has no leader.
+    pub fn leaders_of(&mut self, spread: &Spread) -> Result<Leaders, ClientError> {
+        if !spread.topic_each {
+            return self.leaders(&spread.topic, spread.partitions);
+        }
+        let names = spread.topics();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let metadata = self.metadata(Some(&names))?;
+        let mut by_node: BTreeMap<i32, (Endpoint, Vec<i32>)> = BTreeMap::new();
+        for (place, name) in (0..).zip(names) {
+            for (node, (endpoint, _)) in leaders_in(&metadata, name, 1)? {
+                by_node.entry(node).or_insert((endpoint, Vec::new())).1.push(place);
+            }
+        }
+        let brokers = by_node.into_values().collect();
+        Ok(Leaders { brokers })
+    }
+
     /// The offset behind the last record of each of the first `partitions` partitions.
     ///
     /// # Errors
@@ -209,20 +242,30 @@ impl Admin {
     /// # Errors
     /// The broker refuses, for example because there is no such topic, or the topic does not go within a minute.
     pub fn delete_topic(&mut self, topic: &str) -> Result<(), ClientError> {
-        let frame = self
-            .bootstrap
-            .1
-            .ask(|out, id| wire::encode_delete_topic(out, id, topic, CHANGE_TIMEOUT_MS))?;
-        accepted("DeleteTopics", topic, wire::decode_delete_topics(frame)?)?;
+        self.delete_topics(&[topic])
+    }
+
+    /// Deletes topics, many with one request, and waits until no broker knows any of them any more.
+    ///
+    /// # Errors
+    /// As [`Self::delete_topic`].
+    pub fn delete_topics(&mut self, topics: &[&str]) -> Result<(), ClientError> {
+        for some in topics.chunks(TOPICS_PER_CHANGE) {
+            let frame = self
+                .bootstrap
+                .1
+                .ask(|out, id| wire::encode_delete_topics(out, id, some, CHANGE_TIMEOUT_MS))?;
+            accepted("DeleteTopics", some, &wire::decode_delete_topics(frame)?)?;
+        }
         let deadline = Instant::now() + SETTLE_TIMEOUT;
-        let brokers = self.metadata(Some(&[topic]))?.brokers;
+        let brokers = self.metadata(Some(&[]))?.brokers;
         for broker in brokers {
             let endpoint = Endpoint {
                 host: broker.host,
                 port: broker.port,
             };
             loop {
-                let answer = metadata(self.connection_to(broker.id, &endpoint)?, Some(&[topic]))?;
+                let answer = metadata(self.connection_to(broker.id, &endpoint)?, Some(topics))?;
                 let gone = ErrorCode::UnknownTopicOrPartition.code();
                 if answer.topics.iter().all(|found| found.error == gone) {
                     break;
@@ -279,32 +322,7 @@ impl Admin {
         topic: &str,
         partitions: u32,
     ) -> Result<BTreeMap<i32, (Endpoint, Vec<i32>)>, ClientError> {
-        const REQUEST: &str = "Metadata";
-        let refused = |partition, code| ClientError::refused(REQUEST, topic, partition, code, None);
-        let metadata = self.metadata(Some(&[topic]))?;
-        let unknown = ErrorCode::UnknownTopicOrPartition.code();
-        let Some(found) = metadata.topics.iter().find(|found| found.name == topic) else {
-            return Err(refused(None, unknown));
-        };
-        if found.error != 0 {
-            return Err(refused(None, found.error));
-        }
-        let known: BTreeMap<i32, &wire::Partition> = found.partitions.iter().map(|p| (p.index, p)).collect();
-        let mut leaders: BTreeMap<i32, (Endpoint, Vec<i32>)> = BTreeMap::new();
-        for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-            let Some(found) = known.get(&partition) else {
-                return Err(refused(Some(partition), unknown));
-            };
-            let Some(leader) = metadata.brokers.iter().find(|broker| broker.id == found.leader) else {
-                return Err(refused(Some(partition), ErrorCode::LeaderNotAvailable.code()));
-            };
-            let entry = leaders.entry(leader.id).or_insert_with(|| {
-                let (host, port) = (leader.host.clone(), leader.port);
-                (Endpoint { host, port }, Vec::new())
-            });
-            entry.1.push(partition);
-        }
-        Ok(leaders)
+        leaders_in(&self.metadata(Some(&[topic]))?, topic, partitions)
     }
 
     /// End offsets by partition, or the first refusal of a leader.
@@ -376,20 +394,71 @@ fn metadata(connection: &mut Connection, topics: Option<&[&str]>) -> Result<Meta
     Ok(wire::decode_metadata(frame)?)
 }
 
-fn accepted(request: &'static str, topic: &str, outcomes: Vec<TopicOutcome>) -> Result<(), ClientError> {
-    match outcomes.iter().find(|outcome| outcome.name == topic) {
-        Some(outcome) if outcome.error == 0 => Ok(()),
-        Some(outcome) => Err(ClientError::refused(
-            request,
-            topic,
-            None,
-            outcome.error,
-            outcome.message.as_deref(),
-        )),
-        None => Err(ClientError::Spec(format!(
-            "the answer to {request} does not name topic `{topic}`"
-        ))),
+/// The leaders of the first `partitions` partitions by node, as an answer tells them.
+fn leaders_in(
+    metadata: &Metadata,
+    topic: &str,
+    partitions: u32,
+) -> Result<BTreeMap<i32, (Endpoint, Vec<i32>)>, ClientError> {
+    let refused = |partition, code| ClientError::refused("Metadata", topic, partition, code, None);
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    let Some(found) = metadata.topics.iter().find(|found| found.name == topic) else {
+        return Err(refused(None, unknown));
+    };
+    if found.error != 0 {
+        return Err(refused(None, found.error));
     }
+    let known: BTreeMap<i32, &wire::Partition> = found.partitions.iter().map(|p| (p.index, p)).collect();
+    let mut leaders: BTreeMap<i32, (Endpoint, Vec<i32>)> = BTreeMap::new();
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        let Some(found) = known.get(&partition) else {
+            return Err(refused(Some(partition), unknown));
+        };
+        let Some(leader) = metadata.brokers.iter().find(|broker| broker.id == found.leader) else {
+            return Err(refused(Some(partition), ErrorCode::LeaderNotAvailable.code()));
+        };
+        let entry = leaders.entry(leader.id).or_insert_with(|| {
+            let (host, port) = (leader.host.clone(), leader.port);
+            (Endpoint { host, port }, Vec::new())
+        });
+        entry.1.push(partition);
+    }
+    Ok(leaders)
+}
+
+fn to_create(topic: &NewTopic) -> Result<TopicToCreate<'_>, ClientError> {
+    let (partitions, replicas) = (i32::try_from(topic.partitions), i16::try_from(topic.replicas));
+    let (Ok(partitions), Ok(replicas)) = (partitions, replicas) else {
+        return Err(ClientError::Spec(format!(
+            "{} partitions with {} replicas: no broker has so many",
+            topic.partitions, topic.replicas
+        )));
+    };
+    let (name, configs) = (topic.name.as_str(), &topic.configs);
+    Ok(TopicToCreate {
+        name,
+        partitions,
+        replicas,
+        configs,
+    })
+}
+
+/// Whether the broker did what was asked for each of the topics.
+fn accepted(request: &'static str, topics: &[&str], outcomes: &[TopicOutcome]) -> Result<(), ClientError> {
+    for topic in topics {
+        match outcomes.iter().find(|outcome| outcome.name == *topic) {
+            Some(outcome) if outcome.error == 0 => {}
+            Some(outcome) => {
+                let (code, message) = (outcome.error, outcome.message.as_deref());
+                return Err(ClientError::refused(request, topic, None, code, message));
+            }
+            None => {
+                let message = format!("the answer to {request} does not name topic `{topic}`");
+                return Err(ClientError::Spec(message));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn described(frame: &[u8], of: String) -> Result<Vec<ConfigEntry>, ClientError> {

@@ -1,4 +1,4 @@
-//! The physical limit: the same file through the same kind of socket to the same receiver, without a protocol.
+//! The physical limit of fetching: the same file through the same kind of socket to the same receiver, without a protocol.
 //!
 //! [`serve`] is the inner loop of a fetch path and nothing else; [`BareClient`] takes the stream with the fetch client's own code. What a broker
 //! reaches is read as a share of this.
@@ -124,7 +124,7 @@ pub fn serve(listener: &TcpListener, spec: &BareServeSpec) -> Result<BareServed,
     }
 }
 
-fn accept(listener: &TcpListener) -> Result<TcpStream, ClientError> {
+pub(super) fn accept(listener: &TcpListener) -> Result<TcpStream, ClientError> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     const DOING: &str = "waiting for the receiver";
@@ -287,7 +287,6 @@ impl BareClient {
             send_calls: 0,
             receive_calls: self.stream.calls().receive - receive_calls_before,
             data_ended,
-            produced: Vec::new(),
             latency_ns,
         })
     }

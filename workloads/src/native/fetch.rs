@@ -191,7 +191,6 @@ impl FetchClient {
             send_calls: calls_after.0 - calls_before.0,
             receive_calls: calls_after.1 - calls_before.1,
             data_ended: phase.single_pass && self.links.iter().all(|link| link.at_end(&self.index)),
-            produced: Vec::new(),
             latency_ns,
         })
     }

@@ -1,6 +1,7 @@
 //! What must lie in a topic: exact counts, offsets and checksums per partition, kept by whoever produced it.
 
 use super::ClientError;
+use super::spread::Spread;
 use kafka_wire::batch::CRC_START;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -8,11 +9,14 @@ use std::path::Path;
 /// Largest ledger or index file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// What was acknowledged for the partitions of one topic.
+/// What was acknowledged for the partitions of one topic, or of several with one partition each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Topic.
+    /// Topic; of several, what their names begin with.
     pub topic: String,
+    /// Whether each partition is the only one of a topic of its own; see [`Spread`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub topic_each: bool,
     /// One entry per partition, in the order of their numbers.
     pub partitions: Vec<PartitionLedger>,
 }
@@ -20,7 +24,7 @@ pub struct Ledger {
 /// What was acknowledged for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionLedger {
-    /// Partition.
+    /// Partition; where each has a topic of its own, the number of that topic.
     pub partition: i32,
     /// Offset of the first record, -1 while there is none.
     pub first_offset: i64,
@@ -69,6 +73,26 @@ impl PartitionLedger {
 }
 
 impl Ledger {
+    /// Of partitions that nothing was produced to yet.
+    pub fn empty(spread: &Spread) -> Self {
+        let partitions = 0..i32::try_from(spread.partitions).unwrap_or(i32::MAX);
+        Self {
+            topic: spread.topic.clone(),
+            topic_each: spread.topic_each,
+            partitions: partitions.map(PartitionLedger::new).collect(),
+        }
+    }
+
+    /// The partitions up to the last one that it tells of.
+    pub fn spread(&self) -> Spread {
+        let last = self.partitions.iter().map(|found| found.partition).max().unwrap_or(0);
+        Spread {
+            topic: self.topic.clone(),
+            partitions: u32::try_from(last).unwrap_or(0).saturating_add(1),
+            topic_each: self.topic_each,
+        }
+    }
+
     /// Writes the ledger as JSON.
     ///
     /// # Errors

@@ -2,11 +2,12 @@
 //! nothing that a check does not need, and allocate nothing per response.
 //!
 //! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`produce`] stores batches for a while, [`verify`] checks every byte
-//! once, [`admin`] does what has to be done around that, and [`bare`] moves the same file without a protocol: the physical limit. They use
-//! one thread and a connection per leader; none of them is a client for applications.
+//! once, [`admin`] does what has to be done around that, and [`bare`] and [`bare_produce`] move the same bytes without a broker: the physical limit. They use
+//! one thread and, unless it is said otherwise, a connection per leader; none of them is a client for applications.
 
 pub mod admin;
 pub mod bare;
+pub mod bare_produce;
 pub mod batches;
 pub mod connection;
 pub mod endpoint;
@@ -21,6 +22,7 @@ mod sasl;
 #[cfg(feature = "tls")]
 mod scram;
 pub mod security;
+pub mod spread;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ pub use endpoint::{Bootstrap, Endpoint};
 pub use intake::Receiver;
 pub use phase::{Phase, PhaseResult};
 pub use security::{Sasl, SaslMechanism, Security, Tls};
+pub use spread::Spread;
 
 use kafka_wire::ErrorCode;
 use std::io;

@@ -1,6 +1,5 @@
 //! A stretch of traffic with nothing in flight before and after it, and what it moved.
 
-use super::ledger::PartitionLedger;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
@@ -53,9 +52,6 @@ pub struct PhaseResult {
     pub receive_calls: u64,
     /// Whether the data ended before the time did.
     pub data_ended: bool,
-    /// What was acknowledged for each partition since the client connected, warm-up included; empty for clients that don't produce.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub produced: Vec<PartitionLedger>,
     /// Request sent to last byte of its response, ns; between chunks where there is no request.
     #[serde(with = "histogram_text")]
     pub latency_ns: Histogram<u64>,

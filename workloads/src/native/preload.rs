@@ -184,6 +184,7 @@ pub fn preload(brokers: &Bootstrap, security: &Security, spec: &PreloadSpec) -> 
     Ok(PreloadIndex {
         ledger: Ledger {
             topic,
+            topic_each: false,
             partitions: ledger,
         },
         batch_bytes,

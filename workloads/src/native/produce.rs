@@ -1,4 +1,5 @@
-//! The producing client: batches that were built beforehand, pipelined on one connection per leader, as fast as they are acknowledged.
+//! The producing client: batches that were built beforehand, pipelined on one or several connections per leader, as fast as they are
+//! acknowledged.
 //!
 //! Nothing is done per record while a window runs. A request is a head of some fifty bytes and a batch that is sent from where it lies
 //! in the pool; several requests leave with one call. Each answer is held against the request that it belongs to, and counted in a
@@ -7,12 +8,13 @@
 use super::ClientError;
 use super::admin::Admin;
 use super::batches::Batches;
-use super::connection::{ConnectOptions, Connection};
+use super::connection::{ConnectOptions, Connection, open_stream};
 use super::endpoint::Bootstrap;
-use super::ledger::{Ledger, PartitionLedger};
+use super::ledger::Ledger;
 use super::phase::{Phase, PhaseResult, latency_histogram, record};
 use super::poller::Poller;
 use super::security::Security;
+use super::spread::Spread;
 use super::stream::{Stream, Wait};
 use crate::payload::{PayloadSpec, RecordSource};
 use kafka_wire::FrameBuffer;
@@ -21,10 +23,13 @@ use kafka_wire::produce::{REQUEST_TAIL, ResponseHead, encode_request_head};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Requests on a connection at once, at most.
 pub const IN_FLIGHT_MAX: usize = 64;
+/// Connections to each leader, at most.
+pub const CONNECTIONS_MAX: usize = 64;
 /// Largest pool, bytes.
 pub const POOL_BYTES_MAX: usize = 1 << 30;
 /// Largest answer to one batch, bytes.
@@ -38,18 +43,19 @@ const PARTS_MAX: usize = 3 * IN_FLIGHT_MAX;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProduceSpec {
-    /// A topic that exists.
-    pub topic: String,
-    /// Batches go to the first so many partitions in turn.
-    pub partitions: u32,
+    /// Where batches go, in turn: partitions of topics that exist.
+    pub spread: Spread,
     /// Exact size of every batch, bytes with its header.
     pub batch_bytes: usize,
     /// The records.
     pub payload: PayloadSpec,
     /// Seed of the records.
     pub seed: u64,
-    /// Requests, of one batch each, on a connection at once; there is a connection per leader.
+    /// Requests, of one batch each, on a connection at once.
     pub in_flight: usize,
+    /// Connections to each leader. They share out its partitions; where there are fewer of those, several connections produce to the same.
+    #[serde(default = "one")]
+    pub connections: usize,
     /// -1: acknowledged by all replicas in sync; 1: by the leader.
     #[serde(default = "all")]
     pub acks: i16,
@@ -71,16 +77,20 @@ fn all() -> i16 {
     -1
 }
 
+fn one() -> usize {
+    1
+}
+
 /// The batches, one behind the other.
-struct Pool {
+pub(super) struct Pool {
     bytes: Vec<u8>,
     batch_bytes: usize,
     /// Records and CRC of each.
-    facts: Vec<(i32, u32)>,
+    pub facts: Vec<(i32, u32)>,
 }
 
 impl Pool {
-    fn build(spec: &ProduceSpec) -> Result<Self, ClientError> {
+    pub fn build(spec: &ProduceSpec) -> Result<Self, ClientError> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -103,7 +113,7 @@ impl Pool {
         Ok(pool)
     }
 
-    fn batch(&self, place: usize) -> &[u8] {
+    pub fn batch(&self, place: usize) -> &[u8] {
         &self.bytes[place * self.batch_bytes..(place + 1) * self.batch_bytes]
     }
 }
@@ -111,19 +121,62 @@ impl Pool {
 /// A request whose answer is due.
 struct Pending {
     correlation_id: i32,
-    /// Partition, and its place in the ledger.
-    partition: i32,
+    /// In the spread and in the ledger.
+    place: usize,
     /// Place in the pool.
     batch: usize,
     sent_at: Instant,
 }
 
-/// The connection to one leader.
+/// A batch that was acknowledged for a partition that several connections produce to.
+struct Arrival {
+    place: usize,
+    base_offset: i64,
+    records: i32,
+    crc: u32,
+}
+
+/// What counts the answers.
+struct Book {
+    ledger: Ledger,
+    /// Whether several connections produce to the place, so that its answers don't come in the order of its offsets.
+    is_shared: Vec<bool>,
+    /// They are put in order when nothing is in flight any more.
+    arrivals: Vec<Arrival>,
+    batch_bytes: u64,
+}
+
+impl Book {
+    fn add(&mut self, place: usize, base_offset: i64, records: i32, crc: u32) {
+        if self.is_shared[place] {
+            self.arrivals.push(Arrival {
+                place,
+                base_offset,
+                records,
+                crc,
+            });
+        } else {
+            self.ledger.partitions[place].add(base_offset, records, self.batch_bytes, crc);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.arrivals
+            .sort_unstable_by_key(|arrival| (arrival.place, arrival.base_offset));
+        for arrival in self.arrivals.drain(..) {
+            let partition = &mut self.ledger.partitions[arrival.place];
+            partition.add(arrival.base_offset, arrival.records, self.batch_bytes, arrival.crc);
+        }
+    }
+}
+
+/// A connection to a leader.
 struct Link {
     stream: Stream,
     frames: FrameBuffer,
-    partitions: Vec<i32>,
-    /// Place of the partition that is next.
+    /// Places in the spread that it produces to.
+    places: Vec<usize>,
+    /// Which of them is next.
     turn: usize,
     correlation_id: i32,
     pending: VecDeque<Pending>,
@@ -137,13 +190,15 @@ struct Link {
     is_flushed: bool,
 }
 
-/// A client that produces to one topic.
+/// A client that produces to the partitions of a spread.
 pub struct ProduceClient {
     spec: ProduceSpec,
     pool: Pool,
     links: Vec<Link>,
-    ledger: Ledger,
-    /// Batches of each partition that were sent.
+    book: Book,
+    /// The topic of each place; one entry where all have the same.
+    topics: Vec<String>,
+    /// Batches of each place that were sent.
     sent: Vec<u64>,
     poller: Poller,
 }
@@ -156,53 +211,80 @@ impl ProduceClient {
     pub fn connect(brokers: &Bootstrap, security: &Security, spec: ProduceSpec) -> Result<Self, ClientError> {
         check(&spec)?;
         let pool = Pool::build(&spec)?;
-        let leaders = Admin::connect(brokers, security)?.leaders(&spec.topic, spec.partitions)?;
-        let options = ConnectOptions {
-            io_timeout: IO_TIMEOUT,
-            send_buffer_bytes: spec.socket_send_buffer_bytes,
-            ..ConnectOptions::default()
-        };
-        let link = |(endpoint, partitions)| -> Result<Link, ClientError> {
-            let stream = Connection::open(&endpoint, security, &options)?.into_stream();
-            if let Some(name) = &spec.socket_congestion_control {
-                socket2::SockRef::from(stream.socket())
-                    .set_tcp_congestion(name.as_bytes())
-                    .map_err(|error| {
-                        ClientError::Spec(format!("the congestion control `{name}` is refused: {error}"))
-                    })?;
+        let leaders = Admin::connect(brokers, security)?.leaders_of(&spec.spread)?;
+        let options = options(&spec);
+        let mut is_shared = vec![false; spec.spread.partitions as usize];
+        let mut links = Vec::new();
+        for (endpoint, led) in leaders.brokers {
+            let led: Vec<usize> = led
+                .into_iter()
+                .filter_map(|place| usize::try_from(place).ok())
+                .collect();
+            for number in 0..spec.connections {
+                let stream = Connection::open(&endpoint, security, &options)?.into_stream();
+                let places = share(&led, number, spec.connections);
+                for place in places.iter().filter(|_| led.len() < spec.connections) {
+                    is_shared[*place] = true;
+                }
+                links.push(Self::link(stream, places, &spec)?);
             }
-            Ok(Link {
-                stream,
-                frames: FrameBuffer::new(ANSWER_BYTES_MAX),
-                partitions,
-                turn: 0,
-                correlation_id: 0,
-                pending: VecDeque::with_capacity(spec.in_flight),
-                heads: Vec::with_capacity(spec.in_flight * (64 + spec.topic.len())),
-                refill: Vec::with_capacity(spec.in_flight),
-                sent_bytes: 0,
-                refill_bytes: 0,
-                is_flushed: true,
-            })
-        };
-        let partitions = 0..spec.partitions as i32;
-        let ledger = Ledger {
-            topic: spec.topic.clone(),
-            partitions: partitions.map(PartitionLedger::new).collect(),
-        };
-        Ok(Self {
-            links: leaders.brokers.into_iter().map(link).collect::<Result<_, _>>()?,
-            sent: vec![0; spec.partitions as usize],
-            poller: Poller::default(),
-            pool,
-            ledger,
-            spec,
+        }
+        Ok(Self::over(links, is_shared, pool, spec))
+    }
+
+    /// A client with one connection to whoever answers Produce requests for one partition; nothing else is asked there.
+    ///
+    /// # Errors
+    /// A figure that cannot work, or nobody is there.
+    pub fn bare(address: SocketAddr, spec: ProduceSpec) -> Result<Self, ClientError> {
+        check(&spec)?;
+        let pool = Pool::build(&spec)?;
+        let stream = Stream::plain(open_stream(address, &options(&spec))?);
+        let links = vec![Self::link(stream, vec![0], &spec)?];
+        Ok(Self::over(links, vec![false], pool, spec))
+    }
+
+    fn link(stream: Stream, places: Vec<usize>, spec: &ProduceSpec) -> Result<Link, ClientError> {
+        if let Some(name) = &spec.socket_congestion_control {
+            socket2::SockRef::from(stream.socket())
+                .set_tcp_congestion(name.as_bytes())
+                .map_err(|error| ClientError::Spec(format!("the congestion control `{name}` is refused: {error}")))?;
+        }
+        Ok(Link {
+            stream,
+            frames: FrameBuffer::new(ANSWER_BYTES_MAX),
+            places,
+            turn: 0,
+            correlation_id: 0,
+            pending: VecDeque::with_capacity(spec.in_flight),
+            heads: Vec::with_capacity(spec.in_flight * (64 + spec.spread.topic.len())),
+            refill: Vec::with_capacity(spec.in_flight),
+            sent_bytes: 0,
+            refill_bytes: 0,
+            is_flushed: true,
         })
+    }
+
+    fn over(links: Vec<Link>, is_shared: Vec<bool>, pool: Pool, spec: ProduceSpec) -> Self {
+        Self {
+            links,
+            sent: vec![0; spec.spread.partitions as usize],
+            poller: Poller::default(),
+            book: Book {
+                ledger: Ledger::empty(&spec.spread),
+                is_shared,
+                arrivals: Vec::new(),
+                batch_bytes: spec.batch_bytes as u64,
+            },
+            topics: spec.spread.topics(),
+            pool,
+            spec,
+        }
     }
 
     /// What was acknowledged since the client connected. Every batch that was sent is in it, as long as no [`Self::run`] failed.
     pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.book.ledger
     }
 
     /// Produces for the phase; a single pass sends as many batches as the pool has. Nothing is in flight before and after it.
@@ -212,12 +294,39 @@ impl ProduceClient {
     /// # Errors
     /// A connection breaks or a broker refuses a batch; the client is of no use any more.
     pub fn run(&mut self, phase: Phase) -> Result<PhaseResult, ClientError> {
+        self.drive(phase, |_| usize::MAX)
+    }
+
+    /// Produces one batch to each partition, or from each connection where they are more.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; and not all of it is done within the time.
+    pub fn touch(&mut self, duration_ms: u32) -> Result<PhaseResult, ClientError> {
+        let single_pass = false;
+        let due: usize = self.links.iter().map(|link| link.places.len()).sum();
+        let touched = self.drive(
+            Phase {
+                duration_ms,
+                single_pass,
+            },
+            |link| link.places.len(),
+        )?;
+        if touched.responses < due as u64 {
+            let doing = "producing the first batch of each partition";
+            return Err(ClientError::Timeout { doing });
+        }
+        Ok(touched)
+    }
+
+    /// Produces for the phase; each connection sends at most as many batches as `quota` says.
+    fn drive(&mut self, phase: Phase, quota: impl Fn(&Link) -> usize) -> Result<PhaseResult, ClientError> {
         let calls = |links: &[Link]| {
             let calls = links.iter().map(|link| link.stream.calls());
             calls.fold((0, 0), |sum, calls| (sum.0 + calls.send, sum.1 + calls.receive))
         };
         let calls_before = calls(&self.links);
-        let records_before = self.ledger.total_records();
+        let records_before = self.book.ledger.total_records();
+        let mut quotas: Vec<usize> = self.links.iter().map(quota).collect();
         // Refilled when half the slots are free: one send carries several requests, and the broker still has work.
         let refill_at = self.spec.in_flight - self.spec.in_flight.div_ceil(2);
         let batches_max = self
@@ -234,9 +343,11 @@ impl ProduceClient {
         let mut now = started;
         loop {
             let may_send = now - started < phase.duration();
-            for link in &mut self.links {
-                if may_send && left > 0 && link.is_flushed && link.pending.len() <= refill_at {
-                    left -= link.fill(&self.spec, &self.pool, &mut self.sent, left);
+            for (link, quota) in self.links.iter_mut().zip(&mut quotas) {
+                let room = left.min(*quota);
+                if may_send && room > 0 && link.is_flushed && link.pending.len() <= refill_at {
+                    let sent = link.fill(&self.spec, &self.topics, &self.pool, &mut self.sent, room);
+                    (left, *quota) = (left - sent, *quota - sent);
                 }
                 if !link.is_flushed {
                     link.write(&self.pool)?;
@@ -254,14 +365,15 @@ impl ProduceClient {
                 }
                 let wait = if alone { Wait::Yes } else { Wait::No };
                 now = link.read(wait)?;
-                responses += link.take_answers(now, &self.pool, &mut self.ledger, &mut latency_ns)?;
+                responses += link.take_answers(now, &self.spec.spread, &self.pool, &mut self.book, &mut latency_ns)?;
             }
         }
+        self.book.settle();
         let calls_after = calls(&self.links);
         let delivered_bytes = responses * self.spec.batch_bytes as u64;
         Ok(PhaseResult {
             responses,
-            records: self.ledger.total_records() - records_before,
+            records: self.book.ledger.total_records() - records_before,
             delivered_bytes,
             moved_bytes: delivered_bytes,
             wall_ns: u64::try_from((now - started).as_nanos()).unwrap_or(u64::MAX),
@@ -269,7 +381,6 @@ impl ProduceClient {
             send_calls: calls_after.0 - calls_before.0,
             receive_calls: calls_after.1 - calls_before.1,
             data_ended: left == 0,
-            produced: self.ledger.partitions.clone(),
             latency_ns,
         })
     }
@@ -291,10 +402,23 @@ impl ProduceClient {
     }
 }
 
+fn options(spec: &ProduceSpec) -> ConnectOptions {
+    ConnectOptions {
+        io_timeout: IO_TIMEOUT,
+        send_buffer_bytes: spec.socket_send_buffer_bytes,
+        ..ConnectOptions::default()
+    }
+}
+
 fn check(spec: &ProduceSpec) -> Result<(), ClientError> {
     let pool_bytes = spec.pool_batches.checked_mul(spec.batch_bytes);
-    let wrong = if !(1..=i32::MAX as u32).contains(&spec.partitions) {
+    let wrong = if !(1..=i32::MAX as u32).contains(&spec.spread.partitions) {
         "choose at least one partition".to_owned()
+    } else if !(1..=CONNECTIONS_MAX).contains(&spec.connections) {
+        format!("choose 1 to {CONNECTIONS_MAX} connections")
+    } else if spec.connections > 1 && spec.bytes_max.is_none() {
+        "choose the most bytes of a phase: of partitions that connections share, each batch is remembered until its end"
+            .to_owned()
     } else if !(1..=IN_FLIGHT_MAX).contains(&spec.in_flight) {
         format!("choose 1 to {IN_FLIGHT_MAX} requests in flight")
     } else if ![-1, 1].contains(&spec.acks) {
@@ -310,25 +434,44 @@ fn check(spec: &ProduceSpec) -> Result<(), ClientError> {
     Err(ClientError::Spec(wrong))
 }
 
+/// The places of one of several connections to a leader.
+fn share(led: &[usize], number: usize, connections: usize) -> Vec<usize> {
+    match led.len() < connections {
+        true => led.get(number % led.len().max(1)).copied().into_iter().collect(),
+        false => led.iter().copied().skip(number).step_by(connections).collect(),
+    }
+}
+
 impl Link {
     /// Fills the free slots, with at most `batches_max` requests; answers how many.
-    fn fill(&mut self, spec: &ProduceSpec, pool: &Pool, sent: &mut [u64], batches_max: usize) -> usize {
+    fn fill(
+        &mut self,
+        spec: &ProduceSpec,
+        topics: &[String],
+        pool: &Pool,
+        sent: &mut [u64],
+        batches_max: usize,
+    ) -> usize {
         self.heads.clear();
         self.refill.clear();
         let sent_at = Instant::now();
         while self.pending.len() < spec.in_flight && self.refill.len() < batches_max {
-            let partition = self.partitions[self.turn];
-            self.turn = (self.turn + 1) % self.partitions.len();
-            let number = &mut sent[partition as usize];
+            let place = self.places[self.turn];
+            self.turn = (self.turn + 1) % self.places.len();
+            let (topic, partition) = match spec.spread.topic_each {
+                true => (&topics[place], 0),
+                false => (&topics[0], place as i32),
+            };
+            let number = &mut sent[place];
             // Each partition begins elsewhere in the pool, so that neighbours don't carry the same bytes.
-            let batch = ((*number + partition as u64) % pool.facts.len() as u64) as usize;
+            let batch = ((*number + place as u64) % pool.facts.len() as u64) as usize;
             *number += 1;
             self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
             let correlation_id = self.correlation_id;
             encode_request_head(
                 &mut self.heads,
                 correlation_id,
-                &spec.topic,
+                topic,
                 partition,
                 spec.acks,
                 pool.batch_bytes,
@@ -336,7 +479,7 @@ impl Link {
             self.refill.push((self.heads.len(), batch));
             self.pending.push_back(Pending {
                 correlation_id,
-                partition,
+                place,
                 batch,
                 sent_at,
             });
@@ -395,8 +538,9 @@ impl Link {
     fn take_answers(
         &mut self,
         now: Instant,
+        spread: &Spread,
         pool: &Pool,
-        ledger: &mut Ledger,
+        book: &mut Book,
         latency_ns: &mut hdrhistogram::Histogram<u64>,
     ) -> Result<u64, ClientError> {
         let mut answers = 0;
@@ -411,20 +555,20 @@ impl Link {
                     observed: answer.correlation_id,
                 });
             }
-            let partition = Some(pending.partition);
+            let due = if spread.topic_each { 0 } else { pending.place as i32 };
             if answer.error != 0 {
                 let (code, message) = (answer.error, answer.message);
-                return Err(ClientError::refused("Produce", &ledger.topic, partition, code, message));
+                let (topic, partition) = spread.at(pending.place);
+                return Err(ClientError::refused("Produce", &topic, Some(partition), code, message));
             }
-            if answer.partition != pending.partition || answer.base_offset < 0 {
+            if answer.partition != due || answer.base_offset < 0 {
                 return Err(ClientError::Spec(format!(
-                    "the answer for partition {} names partition {} and offset {}",
-                    pending.partition, answer.partition, answer.base_offset
+                    "the answer for partition {due} names partition {} and offset {}",
+                    answer.partition, answer.base_offset
                 )));
             }
             let (records, crc) = pool.facts[pending.batch];
-            let bytes = pool.batch_bytes as u64;
-            ledger.partitions[pending.partition as usize].add(answer.base_offset, records, bytes, crc);
+            book.add(pending.place, answer.base_offset, records, crc);
             record(latency_ns, now - pending.sent_at);
             answers += 1;
             self.frames.consume_frame();

@@ -819,12 +819,12 @@ fn partitions_of_several_leaders_are_filled_drained_and_checked() {
 
 pub(super) fn produce_spec(partitions: u32) -> ProduceSpec {
     ProduceSpec {
-        topic: "orders".to_owned(),
-        partitions,
+        spread: Spread::one_topic("orders", partitions),
         batch_bytes: 2_000,
         payload: preload_spec().payload,
         seed: 5,
         in_flight: 5,
+        connections: 1,
         acks: -1,
         pool_batches: 16,
         bytes_max: None,
@@ -885,18 +885,14 @@ fn what_was_produced_is_what_lies_there() {
                 duration_ms: 5,
                 single_pass: false,
             };
-            let before = result.produced.iter().map(|p| p.records).sum::<u64>();
+            let before = client.ledger().total_records();
             result = client.run(phase).unwrap();
             assert!(result.responses > 0 && !result.data_ended);
-            assert_eq!(
-                result.produced.iter().map(|p| p.records).sum::<u64>() - before,
-                result.records
-            );
+            assert_eq!(client.ledger().total_records() - before, result.records);
         }
-        assert_eq!(result.produced, client.ledger().partitions);
+        let partitions_of = &client.ledger().partitions;
         assert!(
-            result
-                .produced
+            partitions_of
                 .iter()
                 .all(|partition| partition.dense && partition.first_offset == 0)
         );
@@ -942,10 +938,12 @@ fn a_produce_that_goes_wrong_is_an_error_that_says_where() {
         assert!(error.contains(expected), "{fault:?}: {error}");
     }
     type Change = fn(&mut ProduceSpec);
-    let rows: [(Change, &str); 7] = [
-        (|spec| spec.partitions = 0, "at least one partition"),
+    let rows: [(Change, &str); 9] = [
+        (|spec| spec.spread.partitions = 0, "at least one partition"),
+        (|spec| spec.connections = 0, "1 to 64 connections"),
+        (|spec| spec.connections = 2, "the most bytes of a phase"),
         (
-            |spec| spec.partitions = 2,
+            |spec| spec.spread.partitions = 2,
             "Metadata of topic `orders`, partition 1, was refused: error 3",
         ),
         (|spec| spec.in_flight = 65, "1 to 64 requests"),

@@ -84,15 +84,15 @@ pub fn verify(
     response_bytes: u32,
 ) -> Result<Vec<Check>, ClientError> {
     let by_number = |number| ledger.partitions.iter().find(|found| found.partition == number);
-    let partitions_max = ledger.partitions.iter().map(|found| found.partition).max().unwrap_or(0);
-    let partitions = u32::try_from(partitions_max).unwrap_or(0) + 1;
-    let leaders = Admin::connect(brokers, security)?.leaders(&ledger.topic, partitions)?;
+    let spread = ledger.spread();
+    let leaders = Admin::connect(brokers, security)?.leaders_of(&spread)?;
     let mut seen = Vec::new();
-    for (endpoint, partitions) in &leaders.brokers {
+    for (endpoint, places) in &leaders.brokers {
         let mut connection = Connection::open(endpoint, security, &ConnectOptions::default())?;
-        for expected in partitions.iter().filter_map(|number| by_number(*number)) {
+        for expected in places.iter().filter_map(|place| by_number(*place)) {
             if expected.batches > 0 {
-                let found = read_partition(&mut connection, &ledger.topic, expected, response_bytes)?;
+                let at = spread.at(expected.partition as usize);
+                let found = read_partition(&mut connection, (&at.0, at.1), expected, response_bytes)?;
                 seen.push((expected, found));
             }
         }
@@ -157,12 +157,11 @@ fn checks(seen: &[(&PartitionLedger, Seen)]) -> Vec<Check> {
 
 fn read_partition(
     connection: &mut Connection,
-    topic: &str,
+    (topic, partition): (&str, i32),
     expected: &PartitionLedger,
     response_bytes: u32,
 ) -> Result<Seen, ClientError> {
     let bytes_max = i32::try_from(response_bytes.max(1)).unwrap_or(i32::MAX);
-    let partition = expected.partition;
     let mut seen = Seen {
         next_offset: expected.first_offset,
         ..Seen::default()
