@@ -188,6 +188,24 @@ pub const SETTINGS: &[Setting] = &[
         "Time between two checkpoints of what was flushed: a recovery looks at what lies behind.",
     ),
     setting(
+        "log.retention.ms",
+        Kind::Int(-1, i64::MAX),
+        "604800000",
+        "A segment goes when its latest record is older than this; -1 keeps it for ever.",
+    ),
+    setting(
+        "log.retention.bytes",
+        Kind::Int(-1, i64::MAX),
+        "-1",
+        "The oldest segments of a partition go as long as this many bytes are left; -1 keeps them all.",
+    ),
+    setting(
+        "log.retention.check.interval.ms",
+        Kind::Int(1, I32),
+        "300000",
+        "Time between two looks for what retention lets go of.",
+    ),
+    setting(
         "message.max.bytes",
         Kind::Int(61, I32),
         "1048588",

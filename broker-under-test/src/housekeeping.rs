@@ -1,9 +1,9 @@
-//! What a broker does without being asked: flushes in the background, and checkpoints of how far they came.
+//! What a broker does without being asked: flushes in the background, checkpoints of how far they came, and retention.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::broker::Broker;
 use crate::log::FlushPolicy;
@@ -60,7 +60,10 @@ fn duties(broker: &Broker) -> Vec<Duty> {
         due: Instant::now() + every(setting),
         what,
     };
-    let mut duties = vec![duty("log.flush.offset.checkpoint.interval.ms", checkpoint)];
+    let mut duties = vec![
+        duty("log.flush.offset.checkpoint.interval.ms", checkpoint),
+        duty("log.retention.check.interval.ms", retain),
+    ];
     if broker.config.flush_policy() == FlushPolicy::Interval {
         duties.push(duty("log.flush.interval.ms", flush));
     }
@@ -74,6 +77,14 @@ fn flush(broker: &Broker) {
                 tracing::error!(topic = topic.name, %error, "background flush failed, the log is offline");
             }
         }
+    }
+}
+
+fn retain(broker: &Broker) {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
+    if let Err(error) = broker.topics.retain(now_ms) {
+        tracing::error!(%error, "log start offsets were not written");
     }
 }
 

@@ -26,10 +26,12 @@ const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
 
 /// Settings that a topic may have of its own, with the broker's setting that is their default.
-pub const TOPIC_SETTINGS: [(&str, &str); 3] = [
+pub const TOPIC_SETTINGS: [(&str, &str); 5] = [
     ("segment.bytes", "log.segment.bytes"),
     ("index.interval.bytes", "log.index.interval.bytes"),
     ("max.message.bytes", "message.max.bytes"),
+    ("retention.ms", "log.retention.ms"),
+    ("retention.bytes", "log.retention.bytes"),
 ];
 
 /// A topic with its open logs.
@@ -185,6 +187,9 @@ impl Topics {
             index_interval_bytes: self.effective(own, "index.interval.bytes") as usize,
             flush: self.config.flush_policy(),
             preallocate: self.config.bool("log.preallocate"),
+            // Less than nothing is for ever.
+            retention_ms: Some(self.effective(own, "retention.ms")).filter(|ms| *ms >= 0),
+            retention_bytes: u64::try_from(self.effective(own, "retention.bytes")).ok(),
         }
     }
 
@@ -444,6 +449,22 @@ impl Topics {
     fn save(&self, entries: &BTreeMap<String, Entry>) -> Result<(), LogError> {
         let raw = serde_json::to_vec_pretty(entries).map_err(|e| io("write", self.dir.join(FILE))(e.into()))?;
         checkpoint::replace(self.storage.as_ref(), &self.dir.join(FILE), &raw)
+    }
+
+    /// Lets go of what retention does not keep at that time, in milliseconds since 1970, and writes down where logs begin now.
+    pub fn retain(&self, now_ms: i64) -> Result<(), LogError> {
+        let mut moved = false;
+        for topic in self.all() {
+            for (partition, log) in topic.partitions.iter().enumerate() {
+                match log.retain(now_ms) {
+                    Ok(some_went) => moved |= some_went,
+                    Err(error) => {
+                        tracing::error!(topic = topic.name, partition, %error, "retention failed, tried again later")
+                    }
+                }
+            }
+        }
+        if moved { self.write_checkpoints() } else { Ok(()) }
     }
 
     /// Writes where each log begins and from where a recovery must look.

@@ -334,10 +334,11 @@ pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> 
     DescribeConfigsResponse::default().with_results(distinct.map(one).collect())
 }
 
-/// Kafka's codes for types: 1 boolean, 2 string, 3 int.
+/// Kafka's codes for types: 1 boolean, 2 string, 3 int, 5 long.
 fn type_code(kind: Kind) -> i8 {
     match kind {
         Kind::Bool => 1,
+        Kind::Int(_, i64::MAX) => 5,
         Kind::Int(..) => 3,
         Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::OneOf(_) | Kind::CongestionControl => 2,
     }
@@ -375,7 +376,7 @@ fn topic_rows(call: &Call, topic: &Topic, documented: bool) -> Vec<DescribeConfi
                 &call.broker.topics.effective(&topic.settings, name).to_string(),
             )))
             .with_config_source(source)
-            .with_config_type(if call.version >= 3 { 3 } else { 0 })
+            .with_config_type(setting.filter(|_| call.version >= 3).map_or(0, |s| type_code(s.kind)))
             .with_documentation(setting.filter(|_| call.version >= 3 && documented).map(|s| text(s.doc)))
     };
     TOPIC_SETTINGS.iter().map(one).collect()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::Mmap;
 
@@ -19,6 +19,8 @@ pub struct LogFile {
     /// Bytes that readers may see; always the end of a batch.
     bytes: AtomicU64,
     map: Mutex<Option<Arc<Mmap>>>,
+    /// Open for good, as its name is about to go.
+    kept: OnceLock<Arc<dyn StoredFile>>,
 }
 
 /// A run of bytes of one log file.
@@ -41,6 +43,7 @@ impl LogFile {
             handle,
             bytes: AtomicU64::new(bytes),
             map: Mutex::default(),
+            kept: OnceLock::new(),
         }
     }
 
@@ -56,7 +59,17 @@ impl LogFile {
 
     /// The open file, opened if it is not. Holding it keeps the descriptor alive.
     pub fn open(&self) -> std::io::Result<Arc<dyn StoredFile>> {
-        self.handle.open()
+        match self.kept.get() {
+            Some(kept) => Ok(kept.clone()),
+            None => self.handle.open(),
+        }
+    }
+
+    /// Keeps it open for those who still read it when its name is gone.
+    pub fn keep(&self) -> std::io::Result<()> {
+        let file = self.open()?;
+        let _ = self.kept.set(file);
+        Ok(())
     }
 
     /// Whether it has bytes that the flush policy still has to flush: it is closed after others then.

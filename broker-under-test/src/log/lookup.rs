@@ -2,6 +2,7 @@
 
 use kafka_wire::BatchHeader;
 use kafka_wire::batch::HEADER_BYTES;
+use kafka_wire::codec::Decompressor;
 
 use super::LogError;
 use super::file::LogSlice;
@@ -12,6 +13,8 @@ use crate::counters::Counter;
 
 /// Bytes that a look-up reads at a time.
 const LOOKUP_BYTES: usize = 16 * 1024;
+/// What one batch may take decompressed.
+const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
 /// Walks over the headers of a segment's batches.
 pub(super) struct Headers<'a> {
@@ -228,7 +231,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// Offset and time of the record inside one batch; a compressed batch answers with its first record.
+    /// Offset and time of the record inside one batch, which is decompressed for it.
     fn exact_time(
         &self,
         position: u64,
@@ -236,15 +239,10 @@ impl Segment {
         timestamp_ms: i64,
         from: i64,
     ) -> Result<Option<(i64, i64)>, LogError> {
-        if header.codec() == 0 {
-            let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
-            let mut batch = vec![0; total];
-            self.look_up(&mut batch, position)?;
-            let mut records = kafka_wire::RecordIter::new(header, &batch).map_while(Result::ok);
-            let found = records.find(|r| r.offset >= from && r.timestamp_ms >= timestamp_ms);
-            return Ok(found.map(|record| (record.offset, record.timestamp_ms)));
-        }
-        Ok(Some((header.base_offset.max(from), header.base_timestamp)))
+        let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
+        let mut batch = vec![0; total];
+        self.look_up(&mut batch, position)?;
+        Ok(record_at(header, &batch, timestamp_ms, from))
     }
 
     /// The latest record from offset `from` on, the first of several: offset and time.
@@ -272,4 +270,31 @@ impl Segment {
             None => Ok(None),
         }
     }
+}
+
+/// Offset and time of the first record of a batch that is at or after `timestamp_ms`, from offset `from` on. Where records can't be read (nobody looked
+/// when they came), the first of the batch stands for all of them, so that whoever starts there misses nothing.
+pub(crate) fn record_at(header: BatchHeader, batch: &[u8], timestamp_ms: i64, from: i64) -> Option<(i64, i64)> {
+    let unread = (header.base_offset.max(from), header.base_timestamp);
+    let mut decompressor = Decompressor::default();
+    let records = match decompressor.records(header, batch, DECOMPRESSED_BYTES_MAX) {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::warn!(offset = header.base_offset, %error, "a batch that can't be decompressed");
+            return Some(unread);
+        }
+    };
+    for record in records {
+        match record {
+            Ok(record) if record.offset >= from && record.timestamp_ms >= timestamp_ms => {
+                return Some((record.offset, record.timestamp_ms));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(offset = header.base_offset, %error, "a batch with malformed records");
+                return Some(unread);
+            }
+        }
+    }
+    None
 }

@@ -2,7 +2,7 @@
 //! by their 20-digit base offset, rolled by size.
 //!
 //! Stored bytes are the bytes that came, but for base offset and leader epoch in each batch header. What is not here
-//! yet: retention, compaction.
+//! yet: compaction.
 
 mod bounds;
 pub mod commit_log;
@@ -15,6 +15,7 @@ mod open;
 mod open_files;
 mod partition;
 mod recover;
+mod retention;
 mod segment;
 pub(crate) mod state;
 
@@ -75,7 +76,14 @@ pub trait Log: fmt::Debug + Send + Sync {
     fn flush(&self) -> Result<(), LogError>;
 
     /// What a clean stop writes down, so that the next start need not look; `None` when the layout keeps it elsewhere. Indexes are completed.
-    fn state(&self) -> Result<Option<LogState>, LogError>;
+    fn state(&self) -> Result<Option<LogState>, LogError> {
+        Ok(None)
+    }
+
+    /// Removes what retention lets go of at that time (milliseconds since 1970); answers whether the log's start moved.
+    fn retain(&self, _now_ms: i64) -> Result<bool, LogError> {
+        Ok(false)
+    }
 
     /// Removes the log and its files. Readers that still hold one can finish.
     fn remove(&self) -> Result<(), LogError>;

@@ -25,6 +25,10 @@ pub struct Limits {
     pub flush: FlushPolicy,
     /// Reserve the room of a segment when it is created.
     pub preallocate: bool,
+    /// How long records are kept behind their time; `None` is for ever.
+    pub retention_ms: Option<i64>,
+    /// How many bytes of the log are kept; `None` is all of them.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -35,6 +39,8 @@ impl Default for Limits {
             index_interval_bytes: 4096,
             flush: FlushPolicy::Never,
             preallocate: false,
+            retention_ms: None,
+            retention_bytes: None,
         }
     }
 }
@@ -43,18 +49,18 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct PartitionLog {
     files: Arc<OpenFiles>,
-    dir: PathBuf,
-    limits: Limits,
+    pub(super) dir: PathBuf,
+    pub(super) limits: Limits,
     leader_epoch: i32,
     segments: RwLock<Vec<Arc<Segment>>>,
     /// Held while something is appended or removed.
-    appender: Mutex<()>,
-    bounds: Bounds,
+    pub(super) appender: Mutex<()>,
+    pub(super) bounds: Bounds,
     /// In offsets.
     commit: GroupCommit,
     /// Up to this offset the indexes are on the device, or promised by the last clean stop.
     indexes_synced: Mutex<i64>,
-    offline: AtomicBool,
+    pub(super) offline: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -107,7 +113,7 @@ impl PartitionLog {
         })
     }
 
-    fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
+    pub(super) fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
         active.complete_indexes()?;
         active.flush()?;
         active.sync_indexes()?;
@@ -136,13 +142,24 @@ impl PartitionLog {
         Ok(end as u64)
     }
 
-    fn active(&self) -> Arc<Segment> {
+    pub(super) fn active(&self) -> Arc<Segment> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.last().expect("a log always has an active segment").clone()
     }
 
-    fn segments(&self) -> Vec<Arc<Segment>> {
+    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Moves the start up to `offset` and removes segments that are wholly below it, oldest first. The lock of the appender is held.
+    pub(super) fn remove_below(&self, offset: i64) -> Result<(), LogError> {
+        self.bounds.raise_start(offset);
+        let gone: Vec<_> = {
+            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+            let keep = segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
+            segments.drain(..keep).collect()
+        };
+        gone.into_iter().try_for_each(|segment| segment.remove())
     }
 
     fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
@@ -233,7 +250,14 @@ impl Log for PartitionLog {
         }
         let mut segment = self.segment_of(offset).ok_or(out_of_range)?;
         let (slice, is_active) = loop {
-            let slice = segment.read(offset, bytes_max, whole_first)?;
+            let slice = match segment.read(offset, bytes_max, whole_first) {
+                // It was removed meanwhile.
+                Err(_) if offset < self.bounds.start() => {
+                    let start = self.bounds.start();
+                    return Err(ReadError::OutOfRange { offset, start, end });
+                }
+                slice => slice?,
+            };
             let next = self.segment_behind(&segment);
             match next {
                 // The offsets at the end of this one are gone.
@@ -279,16 +303,12 @@ impl Log for PartitionLog {
         if offset > end || offset < 0 {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
-        self.bounds.raise_start(offset);
-        let gone: Vec<_> = {
-            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-            let keep = segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
-            segments.drain(..keep).collect()
-        };
-        for segment in gone {
-            segment.remove()?;
-        }
+        self.remove_below(offset)?;
         Ok(self.bounds.start())
+    }
+
+    fn retain(&self, now_ms: i64) -> Result<bool, LogError> {
+        self.retain_at(now_ms)
     }
 
     /// The base of the active segment, as rolling flushes, or what was flushed since.
@@ -331,6 +351,6 @@ impl Log for PartitionLog {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -264,8 +264,11 @@ impl Segment {
         Ok(())
     }
 
-    /// Removes the files.
+    /// Removes the files. Readers that still hold one can finish.
     pub fn remove(&self) -> Result<(), LogError> {
+        if Arc::strong_count(&self.file) > 1 {
+            self.file.keep().map_err(io("open", self.path()))?;
+        }
         let storage = self.files.storage();
         storage.remove_file(self.path()).map_err(io("remove", self.path()))?;
         for extension in ["index", "timeindex"] {

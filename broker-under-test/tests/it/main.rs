@@ -19,6 +19,8 @@ mod produce;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod support;

@@ -3,7 +3,8 @@
 use std::fs;
 
 use broker_under_test::counters::Counter;
-use kafka_wire::BatchBuilder;
+use kafka_wire::codec::Decompressor;
+use kafka_wire::{BatchBuilder, BatchHeader};
 
 use crate::support::{BASE_TIMESTAMP_MS, Client, TestBroker, copy_of, segments, start_in};
 
@@ -128,4 +129,64 @@ fn deleted_records_are_not_found_by_time() {
     assert_eq!(client.delete_records(TOPIC, 0, BATCHES * 3), (0, BATCHES * 3));
     assert_eq!(client.list_offset(TOPIC, 0, -3), (0, -1, -1));
     assert_eq!(client.list_offset(TOPIC, 0, 0), (0, -1, -1));
+}
+
+/// Compressed by real clients; see `kafka-wire/tests/codecs.rs`.
+const COMPRESSED: [&[u8]; 8] = [
+    include_bytes!("../../kafka-wire/tests/golden/java-gzip.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/java-snappy.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/java-lz4.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/java-zstd.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/librdkafka-gzip.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/librdkafka-snappy.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/librdkafka-lz4.batch"),
+    include_bytes!("../../kafka-wire/tests/golden/librdkafka-zstd.batch"),
+];
+
+#[test]
+fn the_exact_record_of_a_compressed_batch() {
+    for bytes in COMPRESSED {
+        let broker = TestBroker::start(&[]);
+        let mut client = broker.client();
+        assert_eq!(client.create_topic(TOPIC, 1, &[]), 0);
+        let header = BatchHeader::checked(bytes).unwrap();
+        assert_eq!(client.append(TOPIC, 0, bytes), 0);
+        let mut decompressor = Decompressor::default();
+        let records = decompressor.records(header, bytes, 1 << 20).unwrap();
+        let times: Vec<i64> = records.map(|record| record.unwrap().timestamp_ms).collect();
+        let first_at = |time: i64| {
+            let offset = times.iter().position(|t| *t >= time).unwrap();
+            (0, offset as i64, times[offset])
+        };
+        let time = times[times.len() / 2];
+        assert_eq!(
+            client.list_offset(TOPIC, 0, time),
+            first_at(time),
+            "codec {}",
+            header.codec()
+        );
+        let latest = *times.iter().max().unwrap();
+        assert_eq!(client.list_offset(TOPIC, 0, -3), first_at(latest));
+        assert!(
+            times.iter().any(|time| *time > times[0]),
+            "another record than the first one is looked for"
+        );
+    }
+}
+
+#[test]
+fn records_that_cant_be_read_are_found_as_their_batch() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    assert_eq!(client.create_topic(TOPIC, 1, &[]), 0);
+    // zstd is announced, and something else is there.
+    let mut bytes = crate::support::batch(&[b"one", b"two"]);
+    bytes[22] = 4;
+    let crc = kafka_wire::crc::crc32c(&bytes[kafka_wire::batch::CRC_START..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    client.append(TOPIC, 0, &bytes);
+    assert_eq!(
+        client.list_offset(TOPIC, 0, BASE_TIMESTAMP_MS + 1),
+        (0, 0, BASE_TIMESTAMP_MS)
+    );
 }

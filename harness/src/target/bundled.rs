@@ -16,6 +16,7 @@ use crate::process::{self, Cpus, Process};
 
 /// What `--target` calls it.
 pub const NAME: &str = "bundled";
+const RETENTION: &str = "log.retention.ms";
 /// How long a broker may take from its start to its control socket; recovery of a large log is in it.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a graceful stop may take.
@@ -118,7 +119,7 @@ impl BundledBroker {
             differences: vec![
                 "It checks the header, the record count and the CRC of a batch, and never looks at its records."
                     .to_owned(),
-                "It has no replication, no transactions, no retention, no time index and no metrics.".to_owned(),
+                "It has no replication, no transactions and no metrics.".to_owned(),
             ],
             terms: BTreeMap::from([
                 (
@@ -174,6 +175,10 @@ pub fn launch(spec: &BrokerSpec) -> anyhow::Result<Process> {
         .with_context(|| format!("{} is not UTF-8", spec.data_dir.display()))?;
     let mut args = vec!["broker".to_owned(), "--data-dir".to_owned(), data_dir.to_owned()];
     args.extend(["--port".to_owned(), spec.port.to_string()]);
+    // Records of experiments have times of their own, the same in every run, which retention would take for old.
+    if !spec.settings.contains_key(RETENTION) {
+        args.extend(["--set".to_owned(), format!("{RETENTION}=-1")]);
+    }
     for (key, value) in &spec.settings {
         args.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
