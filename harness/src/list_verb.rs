@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use workloads::definition::{self, BUNDLED, Claim, Definition, ProfileName, Role, TARGET_FACTOR};
+use workloads::definition::{self, Claim, Definition, KAFKA, ProfileName, Role, TARGET_FACTOR};
 use workloads::facts::{self, FactsDefinition};
 
 use crate::output::{self, wrapped};
@@ -29,28 +29,37 @@ fn embedded_facts() -> anyhow::Result<Vec<FactsDefinition>> {
     facts::embedded().map_err(|error| anyhow::anyhow!("{:?}", miette::Report::new(*error)))
 }
 
+/// Columns of a name in the list, with the gap behind it.
+const NAME_WIDTH: usize = 22;
+/// Where the text behind it begins.
+const TEXT_INDENT: usize = NAME_WIDTH + 2;
+
 /// Names and questions.
 pub fn list() -> anyhow::Result<ExitCode> {
     let width = output::text_width();
     outln!("Experiments (assay run NAME, assay show NAME):");
     for definition in embedded()? {
-        let on = match definition.target == BUNDLED {
-            true => String::new(),
-            false => format!(" (--target {})", definition.target),
+        let on = match definition.target == KAFKA {
+            true => format!(" (--target {KAFKA})"),
+            false => String::new(),
         };
         outln!(
-            "  {:16}{}",
+            "  {:NAME_WIDTH$}{}",
             definition.name,
-            wrapped(&format!("{}{on}", definition.title), 18, width)
+            wrapped(&format!("{}{on}", definition.title), TEXT_INDENT, width)
         );
     }
     for facts in embedded_facts()? {
-        outln!("  {:16}{}", facts.name, wrapped(&facts.title, 18, width));
+        outln!(
+            "  {:NAME_WIDTH$}{}",
+            facts.name,
+            wrapped(&facts.title, TEXT_INDENT, width)
+        );
     }
     outln!("\nFault scenarios (assay chaos run NAME, assay chaos show NAME):");
     for name in chaos::scenario::embedded_names() {
         let scenario = chaos::Scenario::load(&name).map_err(|e| anyhow::anyhow!("{:?}", miette::Report::new(e)))?;
-        outln!("  {name:16}{}", wrapped(&scenario.why, 18, width));
+        outln!("  {name:NAME_WIDTH$}{}", wrapped(&scenario.why, TEXT_INDENT, width));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,7 +99,7 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         // One file, so that what is printed is a definition.
         let texts = definition::embedded_texts();
         texts
-            .filter(|(path, _)| *path == file_name(first))
+            .filter(|(path, _)| *path == first.file_name())
             .for_each(|(_, text)| out!("{text}"));
         for other in &asked[1..] {
             errln!(
@@ -108,14 +117,6 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         out!("{}", describe(definition));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The file that a definition was embedded from.
-fn file_name(definition: &Definition) -> String {
-    match definition.target == BUNDLED {
-        true => format!("{}.toml", definition.name),
-        false => format!("{}.{}.toml", definition.name, definition.target),
-    }
 }
 
 fn describe_facts(definition: &FactsDefinition) -> String {

@@ -15,6 +15,9 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// The target of a card that names none: the broker of this project.
 pub const DEFAULT_TARGET: &str = "bundled";
 
+/// The target of a card that needs no broker: the machine itself.
+pub const MACHINE_TARGET: &str = "machine";
+
 /// The name of the factor whose levels are targets. Where it is the treatment, the rows of all targets are analysed
 /// together.
 pub const TARGET_FACTOR: &str = "target";

@@ -8,11 +8,13 @@
 //!
 //! A worker starts no threads and reports no CPU time: the kernel knows it per process.
 
+use crate::blocks::{BlockWriter, BlocksSpec, Written};
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
 use crate::native::fetch::{FetchClient, FetchSpec};
 use crate::native::ledger::Ledger;
+use crate::native::look_up::{LookUpClient, LookUpSpec, LookedUp};
 use crate::native::preload::{PreloadIndex, PreloadSpec, preload};
 use crate::native::produce::{ProduceClient, ProduceSpec};
 use crate::native::security::Security;
@@ -67,6 +69,29 @@ pub enum WorkerSpec {
         /// File that the [`Ledger`] of all phases is written to, at the end.
         #[serde(default)]
         ledger: Option<PathBuf>,
+    },
+    /// Look up places in a topic.
+    LookUp {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// File with the [`PreloadIndex`] of the topic.
+        index: PathBuf,
+        /// Which places.
+        look_up: LookUpSpec,
+        /// Traffic before `ready`, ms.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+    },
+    /// Write blocks into a file, without a broker.
+    WriteBlocks {
+        /// What, and how.
+        blocks: BlocksSpec,
+        /// Writing after `go`.
+        window: Phase,
     },
     /// Send a file without a protocol to one connection.
     BareServe {
@@ -167,6 +192,10 @@ pub enum WorkerEvent {
 pub enum WorkerResult {
     /// Of a window of a client, or of [`WorkerSpec::BareAppend`].
     Phase(PhaseResult),
+    /// Of a window of [`WorkerSpec::LookUp`].
+    LookedUp(LookedUp),
+    /// Of a window of [`WorkerSpec::WriteBlocks`].
+    Written(Written),
     /// Of [`WorkerSpec::BareServe`].
     Served(BareServed),
     /// Of [`WorkerSpec::BareTake`].
@@ -225,7 +254,24 @@ impl<I: BufRead, O: Write> Driver<I, O> {
             } => {
                 let mut client = FetchClient::connect(&address, &security, PreloadIndex::read(&index)?, fetch)?;
                 let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
-                return self.windows(warmup, || client.run(window));
+                return self.windows(warmup, || client.run(window).map(WorkerResult::Phase));
+            }
+            WorkerSpec::LookUp {
+                address,
+                security,
+                index,
+                look_up,
+                warmup_ms,
+                window,
+            } => {
+                let mut client = LookUpClient::connect(&address, &security, PreloadIndex::read(&index)?, look_up)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
+                let warmup = warmup.map(|looked_up| looked_up.phase);
+                return self.windows(warmup, || client.run(window).map(WorkerResult::LookedUp));
+            }
+            WorkerSpec::WriteBlocks { blocks, window } => {
+                let mut writer = BlockWriter::prepare(blocks)?;
+                return self.windows(None, || writer.run(window).map(WorkerResult::Written));
             }
             WorkerSpec::Produce {
                 address,
@@ -237,7 +283,7 @@ impl<I: BufRead, O: Write> Driver<I, O> {
             } => {
                 let mut client = ProduceClient::connect(&address, &security, produce)?;
                 let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
-                self.windows(warmup, || client.run(window))?;
+                self.windows(warmup, || client.run(window).map(WorkerResult::Phase))?;
                 // Not before, as it would be work of the window.
                 return Ok(ledger.map_or(Ok(()), |path| client.ledger().write(&path))?);
             }
@@ -253,7 +299,7 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                     None => client.insert(BareClient::connect(address, receive.clone())?).run(phase),
                 };
                 let warmup = warmup_phase(warmup_ms).map(&mut run).transpose()?;
-                return self.windows(warmup, || run(window));
+                return self.windows(warmup, || run(window).map(WorkerResult::Phase));
             }
             WorkerSpec::BareServe { serve: spec } => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -277,7 +323,7 @@ impl<I: BufRead, O: Write> Driver<I, O> {
             } => {
                 let mut client = ProduceClient::bare(address, produce)?;
                 let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
-                return self.windows(warmup, || client.run(window));
+                return self.windows(warmup, || client.run(window).map(WorkerResult::Phase));
             }
             WorkerSpec::BareAppend {
                 append,
@@ -286,7 +332,7 @@ impl<I: BufRead, O: Write> Driver<I, O> {
             } => {
                 let mut appender = Appender::create(append)?;
                 let warmup = warmup_phase(warmup_ms).map(|phase| appender.run(phase)).transpose()?;
-                return self.windows(warmup, || appender.run(window));
+                return self.windows(warmup, || appender.run(window).map(WorkerResult::Phase));
             }
             WorkerSpec::Preload {
                 address,
@@ -316,12 +362,11 @@ impl<I: BufRead, O: Write> Driver<I, O> {
     fn windows(
         &mut self,
         warmup: Option<PhaseResult>,
-        mut window: impl FnMut() -> Result<PhaseResult, ClientError>,
+        mut window: impl FnMut() -> Result<WorkerResult, ClientError>,
     ) -> Result<(), WorkerError> {
         self.say(&WorkerEvent::Ready { warmup })?;
         while self.go_again()? {
-            let result = WorkerResult::Phase(window()?);
-            self.say(&WorkerEvent::Done { result })?;
+            self.say(&WorkerEvent::Done { result: window()? })?;
         }
         Ok(())
     }

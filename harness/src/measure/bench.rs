@@ -6,8 +6,10 @@ use results::schema::{PlannedTrial, TraceCount};
 use workloads::definition::{BUNDLED, Definition, ProfileName, Work};
 use workloads::payload::PayloadSpec;
 
+use crate::measure::blocks::BlocksBench;
 use crate::measure::listener::Listener;
 use crate::measure::load::LoadBench;
+use crate::measure::look_ups::LookUps;
 use crate::measure::outcome::TrialOutcome;
 use crate::measure::paths::Paths;
 use crate::measure::stage::Stage;
@@ -38,6 +40,10 @@ pub enum Bench<'a> {
     Listener(Listener<'a>),
     /// Targets against each other.
     Load(LoadBench<'a>),
+    /// Blocks, without a broker.
+    Blocks(BlocksBench<'a>),
+    /// Places in the bundled broker's log.
+    LookUps(LookUps<'a>),
 }
 
 impl<'a> Bench<'a> {
@@ -53,6 +59,8 @@ impl<'a> Bench<'a> {
     ) -> anyhow::Result<Self> {
         Ok(match definition.work {
             Work::Load(load) => Bench::Load(LoadBench::prepare(definition, load, stage, setup, doing)?),
+            Work::Blocks(blocks) => Bench::Blocks(BlocksBench::prepare(definition, blocks, stage, setup, doing)?),
+            Work::LookUp(look_up) => Bench::LookUps(LookUps::prepare(definition, look_up, stage, setup, doing)?),
             Work::Fetch(fetch) if definition.target == BUNDLED => {
                 Bench::Paths(Paths::prepare(definition, fetch, setup, doing)?)
             }
@@ -69,6 +77,8 @@ impl<'a> Bench<'a> {
             Bench::Paths(paths) => paths.run(trial, check),
             Bench::Listener(listener) => listener.run(trial, check, stage),
             Bench::Load(load) => load.run(trial, check, stage),
+            Bench::Blocks(blocks) => blocks.run(trial, check),
+            Bench::LookUps(look_ups) => look_ups.run(trial, check),
         }
     }
 
@@ -83,7 +93,7 @@ impl<'a> Bench<'a> {
                 load.tell(stage);
                 Ok(Vec::new())
             }
-            Bench::Paths(_) => Ok(Vec::new()),
+            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) => Ok(Vec::new()),
         }
     }
 }

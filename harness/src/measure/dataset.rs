@@ -30,8 +30,8 @@ pub struct Dataset {
     dir: PathBuf,
     /// The client's index of it.
     pub index: PathBuf,
-    /// The one segment with the records.
-    pub segment: PathBuf,
+    /// The segments with the records, in the order of their offsets.
+    pub segments: Vec<PathBuf>,
 }
 
 impl Dataset {
@@ -43,10 +43,57 @@ impl Dataset {
         drain::fill(running.address().into(), Security::default(), preload, &index)?;
         running.stop()?;
         let folder = dir.join(format!("{TOPIC}-0"));
-        let segment = only_segment(&folder)?;
-        std::fs::set_permissions(&segment, Permissions::from_mode(0o444))?;
-        File::open(&segment)?.sync_all()?;
-        Ok(Dataset { dir, index, segment })
+        let segments = segments(&folder)?;
+        for segment in &segments {
+            std::fs::set_permissions(segment, Permissions::from_mode(0o444))?;
+            File::open(segment)?.sync_all()?;
+        }
+        Ok(Dataset { dir, index, segments })
+    }
+
+    /// The one segment with the records.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn segment(&self) -> anyhow::Result<&Path> {
+        the_only(&self.segments, &self.dir).map(PathBuf::as_path)
+    }
+
+    /// Takes the segments of another data set in place of its own ones, which hold the same bytes: they lie on the disk and in the
+    /// page cache once, and only what the brokers made beside them differs.
+    ///
+    /// # Errors
+    /// The segments differ in number, name or size.
+    pub fn share_segments_of(&self, other: &Dataset) -> anyhow::Result<()> {
+        let shape = |segments: &[PathBuf]| -> anyhow::Result<Vec<_>> {
+            let of = |path: &PathBuf| Ok((path.file_name().map(ToOwned::to_owned), std::fs::metadata(path)?.len()));
+            segments.iter().map(of).collect()
+        };
+        if shape(&self.segments)? != shape(&other.segments)? {
+            bail!(
+                "{} and {} hold different segments",
+                self.dir.display(),
+                other.dir.display()
+            );
+        }
+        for (own, others) in self.segments.iter().zip(&other.segments) {
+            std::fs::remove_file(own)?;
+            std::fs::hard_link(others, own).with_context(|| format!("can't link {}", own.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of what the broker keeps beside the segments with the records, to find its way in them.
+    pub fn index_bytes(&self) -> anyhow::Result<u64> {
+        let folder = self.dir.join(format!("{TOPIC}-0"));
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))? {
+            let entry = entry?;
+            if !self.segments.contains(&entry.path()) {
+                bytes += entry.metadata()?.len();
+            }
+        }
+        Ok(bytes)
     }
 
     /// Makes `data_dir`, a fresh folder for one broker, with links to the segments and copies of the small files.
@@ -124,8 +171,12 @@ pub fn make_cold(segment: &Path) -> anyhow::Result<f64> {
 /// There is none, or more than one.
 pub fn only_segment(folder: &Path) -> anyhow::Result<PathBuf> {
     let segments = segments(folder)?;
-    match &segments[..] {
-        [segment] => Ok(segment.clone()),
+    the_only(&segments, folder).cloned()
+}
+
+fn the_only<'s>(segments: &'s [PathBuf], folder: &Path) -> anyhow::Result<&'s PathBuf> {
+    match segments {
+        [segment] => Ok(segment),
         _ => bail!(
             "{} holds {} segments with records, one was expected: raise log.segment.bytes",
             folder.display(),
@@ -143,6 +194,8 @@ fn segments(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         path.extension().is_some_and(|extension| extension == "log")
             && std::fs::metadata(path).is_ok_and(|m| m.len() > 0)
     });
+    // Their names are their first offsets, in a fixed number of digits.
+    paths.sort();
     Ok(paths)
 }
 

@@ -35,7 +35,8 @@ pub fn receipt(data_dir: &Path) -> MachineReceipt {
     }
 }
 
-fn memory_bytes() -> u64 {
+/// Physical memory.
+pub fn memory_bytes() -> u64 {
     sysinfo::System::new().map_or(0, |mut system| {
         system.refresh_memory();
         system.total_memory()

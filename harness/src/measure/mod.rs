@@ -1,11 +1,13 @@
 //! Measuring: data that is ready, trials that run, figures from the kernel.
 
 pub mod bench;
+pub mod blocks;
 pub mod dataset;
 pub mod device;
 pub mod drain;
 pub mod listener;
 pub mod load;
+pub mod look_ups;
 pub mod machine;
 pub mod outcome;
 pub mod paths;

@@ -78,9 +78,12 @@ impl<'a> Rows<'a> {
         }
         // A broker that runs elsewhere leaves no row: absent is not zero.
         if let Some(broker) = &used.broker {
-            let mb = phase.moved_bytes as f64 / 1e6;
-            rows.push("page_faults_per_mb", "1/MB", broker.page_faults as f64 / mb);
-            rows.push("context_switches_per_mb", "1/MB", broker.context_switches as f64 / mb);
+            // Where no record moves, nothing is counted per byte.
+            if phase.moved_bytes > 0 {
+                let mb = phase.moved_bytes as f64 / 1e6;
+                rows.push("page_faults_per_mb", "1/MB", broker.page_faults as f64 / mb);
+                rows.push("context_switches_per_mb", "1/MB", broker.context_switches as f64 / mb);
+            }
             rows.push("broker_rss_mb", "MB", broker.resident_bytes as f64 / 1e6);
         }
         rows

@@ -27,7 +27,7 @@ use crate::scratch::RemoveOnDrop;
 use crate::target::bundled::{BrokerSpec, BundledBroker};
 
 /// Timestamp of the first pre-loaded record; constant, so that the same seed gives the same bytes.
-const BASE_TIMESTAMP_MS: i64 = 1_700_000_000_000;
+pub const BASE_TIMESTAMP_MS: i64 = 1_700_000_000_000;
 
 /// The bundled broker with one fetch path after the other.
 #[derive(Debug)]
@@ -75,7 +75,9 @@ impl<'a> Paths<'a> {
                 seed: setup.seed,
                 base_timestamp_ms: BASE_TIMESTAMP_MS,
             };
-            Dataset::make(&broker, preload).context("pre-loading failed")
+            let made = Dataset::make(&broker, preload).context("pre-loading failed")?;
+            made.segment()?;
+            anyhow::Ok(made)
         };
         Ok(Paths {
             hot: drain::needs_hot(profile)
@@ -144,8 +146,8 @@ impl<'a> Paths<'a> {
         let mut client = Worker::start(&spec, self.setup.cpus.as_ref().map(|(_, receiver)| receiver))?;
         client.ready()?;
         let resident = match levels.cache {
-            Cache::Cold => dataset::make_cold(&dataset.segment)?,
-            Cache::Hot | Cache::Restarted => dataset::make_hot(&dataset.segment)?,
+            Cache::Cold => dataset::make_cold(dataset.segment()?)?,
+            Cache::Hot | Cache::Restarted => dataset::make_hot(dataset.segment()?)?,
         };
 
         let before = broker.control.counters()?;
@@ -177,8 +179,8 @@ impl<'a> Paths<'a> {
         }
         client.quit()?;
         // Before the full check, which reads the whole file.
-        let dataset_bytes = std::fs::metadata(&dataset.segment)?.len();
-        let page_cache_bytes = (dataset::resident_share(&dataset.segment)? * dataset_bytes as f64) as u64;
+        let dataset_bytes = std::fs::metadata(dataset.segment()?)?.len();
+        let page_cache_bytes = (dataset::resident_share(dataset.segment()?)? * dataset_bytes as f64) as u64;
         let ledger = if check {
             self.check(trial, &broker, dataset)?
         } else {
@@ -224,8 +226,8 @@ impl<'a> Paths<'a> {
         };
         let serve = BareServeSpec {
             path,
-            file: dataset.segment.clone(),
-            file_bytes: std::fs::metadata(&dataset.segment)?.len(),
+            file: dataset.segment()?.to_owned(),
+            file_bytes: std::fs::metadata(dataset.segment()?)?.len(),
             chunk_bytes: levels.response_bytes as usize,
             buffer_bytes: self
                 .definition
@@ -259,8 +261,8 @@ impl<'a> Paths<'a> {
         let mut client = Worker::start(&spec, self.setup.cpus.as_ref().map(|(_, cpus)| cpus))?;
         client.ready()?;
         let resident = match levels.cache {
-            Cache::Cold => dataset::make_cold(&dataset.segment)?,
-            Cache::Hot | Cache::Restarted => dataset::make_hot(&dataset.segment)?,
+            Cache::Cold => dataset::make_cold(dataset.segment()?)?,
+            Cache::Hot | Cache::Restarted => dataset::make_hot(dataset.segment()?)?,
         };
         let window = Window::open(&[sender.process.id()], client.process.id())?;
         client.go()?;

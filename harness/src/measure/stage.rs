@@ -402,6 +402,16 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
             );
             term("stored batch", format!("{} bytes", fetch.stored_batch_bytes));
         }
+        Work::LookUp(look_up) => {
+            term(
+                "client",
+                "Assay's own, one connection, one request in flight".to_owned(),
+            );
+            term("stored batch", format!("{} bytes", look_up.stored_batch_bytes));
+            term("page cache", "hot".to_owned());
+        }
+        // No broker, and no receipt of one.
+        Work::Blocks(_) => {}
     }
     receipt
 }

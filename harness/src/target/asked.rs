@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use workloads::definition::{BUNDLED, CLUSTER, KAFKA};
+use workloads::definition::{BUNDLED, CLUSTER, KAFKA, MACHINE};
 
 use super::connected::Cluster;
 use super::{TargetName, jars, kafka};
@@ -23,6 +23,8 @@ pub struct Targets {
 /// The targets that an experiment can be measured on.
 #[derive(Debug)]
 pub struct Available {
+    /// The machine itself, when nobody asked for a broker instead.
+    machine: bool,
     bundled: bool,
     kafka: bool,
     cluster: Option<Cluster>,
@@ -76,6 +78,7 @@ impl Targets {
         let defaults = experiment.default_targets();
         let wants = |name: &str, asked: bool| asked || (names_none && defaults.iter().any(|target| target == name));
         let mut available = Available {
+            machine: wants(MACHINE, false),
             bundled: wants(BUNDLED, self.bundled),
             kafka: false,
             cluster: self.cluster.clone(),
@@ -110,7 +113,12 @@ impl Available {
     /// Their names in plans.
     pub fn names(&self) -> Vec<String> {
         let cluster = self.cluster.is_some();
-        let all = [(BUNDLED, self.bundled), (KAFKA, self.kafka), (CLUSTER, cluster)];
+        let all = [
+            (MACHINE, self.machine),
+            (BUNDLED, self.bundled),
+            (KAFKA, self.kafka),
+            (CLUSTER, cluster),
+        ];
         all.iter()
             .filter(|(_, is_there)| *is_there)
             .map(|(name, _)| (*name).to_owned())
@@ -138,6 +146,7 @@ impl Available {
     pub fn why_nothing(&self, experiment: &Experiment) -> String {
         match self.skipped.first() {
             Some(_) => "left out, it needs Apache Kafka".to_owned(),
+            None if experiment.targets() == [MACHINE] => "needs no broker: run it without --target".to_owned(),
             None => format!(
                 "is made for {}, and that was not asked for",
                 experiment.targets().join(", ")

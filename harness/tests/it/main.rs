@@ -2,9 +2,13 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod look_ups;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::analysis::beside::Beside;
 use crate::analysis::{Analysis, CellAnalysis, ExperimentAnalysis};
 use crate::figures;
 use crate::reader::Run;
-use crate::schema::{Better, ClaimCard, Manifest};
+use crate::schema::{Better, ClaimCard, ExperimentCard, MACHINE_TARGET, Manifest};
 use crate::tables::COST_METRIC;
 use forest::{Forest, Reference, Row};
 use layout::{Frame, look};
@@ -190,14 +190,18 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     add("latency", frame, caption, scene);
     let frame = share_frame(experiment, &footer);
     let scene = forest::chart(&shares(experiment), &frame);
-    let caption = format!(
-        "Each row holds an arm against a bare loop {}, run in the same block: at 100 % the broker costs nothing.",
-        if card.limits.is_empty() {
-            "over the same file with the same calls and no protocol"
-        } else {
-            "that moves the same bytes without a broker"
+    let caption = match limit_kind(card) {
+        LimitKind::SameCalls => {
+            "a bare loop over the same file with the same calls and no protocol, run in the same block: at 100 % the broker costs nothing"
         }
-    );
+        LimitKind::WithoutBroker => {
+            "a bare loop that moves the same bytes without a broker, run in the same block: at 100 % the broker costs nothing"
+        }
+        LimitKind::Device => {
+            "one large write after the other around the page cache, run in the same block: what the device itself can do"
+        }
+    };
+    let caption = format!("Each row holds an arm against {caption}.");
     add("limit", frame, caption, scene);
     sketches
 }
@@ -392,6 +396,25 @@ fn references(experiment: &ExperimentAnalysis, metric: &str, part: Option<&Part>
     references
 }
 
+/// What a limit leaves out.
+#[derive(Clone, Copy)]
+enum LimitKind {
+    /// The protocol.
+    SameCalls,
+    /// The broker.
+    WithoutBroker,
+    /// The page cache, where there is no broker anyway.
+    Device,
+}
+
+fn limit_kind(card: &ExperimentCard) -> LimitKind {
+    match card.limits.is_empty() {
+        _ if card.target == MACHINE_TARGET => LimitKind::Device,
+        true => LimitKind::SameCalls,
+        false => LimitKind::WithoutBroker,
+    }
+}
+
 fn share_frame(experiment: &ExperimentAnalysis, footer: &str) -> Frame {
     let card = &experiment.card;
     let focus = experiment.cells.iter().filter_map(|cell| {
@@ -404,16 +427,22 @@ fn share_frame(experiment: &ExperimentAnalysis, footer: &str) -> Frame {
                 .ratio(),
         )
     });
+    let kind = limit_kind(card);
+    let whose = match kind {
+        LimitKind::Device => "device",
+        LimitKind::SameCalls | LimitKind::WithoutBroker => "kernel",
+    };
     let title = match span(focus, per_cent_short) {
-        Some(span) => format!("How near to the kernel's own limit? {} reaches {span}", card.focus),
-        None => "How near to the kernel's own limit?".to_owned(),
+        Some(span) => format!("How near to the {whose}'s own limit? {} reaches {span}", card.focus),
+        None => format!("How near to the {whose}'s own limit?"),
     };
     let label = card
         .metric(&card.deciding_metric)
         .map_or(card.deciding_metric.as_str(), |metric| &metric.label);
-    let with = match card.limits.is_empty() {
-        true => "with the same calls",
-        false => "without a broker",
+    let with = match kind {
+        LimitKind::SameCalls => "with the same calls",
+        LimitKind::WithoutBroker => "without a broker",
+        LimitKind::Device => "around the page cache",
     };
     let subtitle = format!("Share of the {label} of a bare loop {with}, a dot per block, 95 % interval");
     Frame {

@@ -7,7 +7,8 @@ use super::claims::Claims;
 use super::error::DefinitionError;
 use super::load;
 use super::{
-    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, Metric, Payload, TARGET_FACTOR, WarmUp, Work, wire,
+    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, Payload, TARGET_FACTOR, WarmUp, Work,
+    blocks, look_up, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -166,33 +167,28 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
     };
     let claims = claims.check(&file.claims)?;
 
-    let targets = [BUNDLED.to_owned(), KAFKA.to_owned()];
+    let targets = [BUNDLED.to_owned(), KAFKA.to_owned(), MACHINE.to_owned()];
     let target = match &file.target {
         Some(target) => source.known("target", target, &targets)?,
         None => BUNDLED.to_owned(),
     };
+    let work = check_work(&source, &file)?;
     let mut settings_of = BTreeMap::new();
     for (target, settings) in file.settings_of {
         settings_of.insert(source.known("target", &target, &targets)?, texts(settings));
     }
-    let work = match (&file.fetch, &file.load) {
-        (Some(fetch), None) => Work::Fetch(check_fetch(&source, fetch.get_ref())?),
-        (None, Some(load)) => Work::Load(load::check(&source, load, &file.factors)?),
-        (Some(_), Some(load)) => {
-            return source.fail(
-                load.span(),
-                "`fetch` and `load` are both there",
-                "keep the one that is measured",
-            );
-        }
-        (None, None) => {
-            let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches";
-            return source.fail(file.name.span(), "it does not say what the clients do", remedy);
-        }
-    };
+    if let Some((message, remedy)) = misplaced(&work, &target) {
+        let span = file.target.as_ref().map_or(file.name.span(), Spanned::span);
+        return source.fail(span, message, remedy);
+    }
+    if let Some((message, remedy)) = useless_setting(&work, &file.settings) {
+        return source.fail(file.name.span(), message, remedy);
+    }
     let smallest_batch = match work {
         Work::Fetch(fetch) => fetch.stored_batch_bytes,
         Work::Load(load) => load.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
+        Work::Blocks(_) => smallest_level(&factors, "block_bytes"),
+        Work::LookUp(look_up) => look_up.stored_batch_bytes,
     };
     let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
     let warm_up = file
@@ -207,7 +203,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         limit: &limit,
         work,
         // Arms of several definitions meet in one run.
-        prefix: if target == BUNDLED { "" } else { &target },
+        prefix: if target == KAFKA { &target } else { "" },
     };
     check_levels_that_clients_know(&source, &file.factors, &work)?;
     let topic_settings = check_topic_settings(&source, file.topic_settings, &file.factors, &target, &work)?;
@@ -221,7 +217,11 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         source: file.source,
         why: file.why,
         published: file.published,
-        transport: source.known("transport", &file.transport, [&"loopback".to_owned()])?,
+        transport: source.known(
+            "transport",
+            &file.transport,
+            &["loopback".to_owned(), "no network".to_owned()],
+        )?,
         margin,
         metrics,
         claims,
@@ -242,6 +242,75 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         deciding_metric,
         limit,
         factors,
+    })
+}
+
+/// The one section that says what is done.
+fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
+    let sections = [
+        ("fetch", file.fetch.as_ref().map(Spanned::span)),
+        ("load", file.load.as_ref().map(Spanned::span)),
+        ("blocks", file.blocks.as_ref().map(Spanned::span)),
+        ("look_up", file.look_up.as_ref().map(Spanned::span)),
+    ];
+    let mut there = sections.into_iter().filter_map(|(name, span)| Some((name, span?)));
+    if let (Some((first, _)), Some((second, span))) = (there.next(), there.next()) {
+        let message = format!("`{first}` and `{second}` are both there");
+        return source.fail(span, message, "keep the one that is measured");
+    }
+    if let Some(fetch) = &file.fetch {
+        return Ok(Work::Fetch(check_fetch(source, fetch.get_ref())?));
+    }
+    if let Some(wire) = &file.load {
+        return Ok(Work::Load(load::check(source, wire, &file.factors)?));
+    }
+    if let Some(wire) = &file.blocks {
+        return Ok(Work::Blocks(blocks::check(
+            source,
+            wire,
+            &file.factors,
+            file.limit.keys(),
+        )?));
+    }
+    if let Some(wire) = &file.look_up {
+        return Ok(Work::LookUp(look_up::check(
+            source,
+            wire,
+            &file.factors,
+            file.limit.keys(),
+        )?));
+    }
+    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[look_up]` finds places in a log, `[blocks]` writes \
+                  to a file";
+    source.fail(file.name.span(), "it does not say what the clients do", remedy)
+}
+
+/// Why that can't be done on that target, and what to do.
+fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> {
+    match (work, target) {
+        (Work::Blocks(_), MACHINE) => None,
+        (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
+        (_, MACHINE) => Some(("the machine alone has no broker", "only `[blocks]` does without one")),
+        (Work::LookUp(_), BUNDLED) => None,
+        (Work::LookUp(_), _) => Some(("the index is a setting of the bundled broker", "remove `target`")),
+        _ => None,
+    }
+}
+
+/// A setting that no broker gets, or that the arms set.
+fn useless_setting(work: &Work, settings: &BTreeMap<String, wire::Scalar>) -> Option<(String, &'static str)> {
+    let reserved = |name: &&String| match work {
+        Work::Blocks(_) => true,
+        Work::LookUp(_) => look_up::SETTINGS.contains(&name.as_str()),
+        _ => false,
+    };
+    let name = settings.keys().find(reserved)?;
+    Some(match work {
+        Work::Blocks(_) => (format!("no broker takes the setting `{name}`"), "remove `[settings]`"),
+        _ => (
+            format!("the arms set `{name}` themselves"),
+            "remove it from `[settings]`",
+        ),
     })
 }
 
@@ -425,7 +494,8 @@ fn check_topic_settings(
         }
         checked.insert(name_text, of_factor);
     }
-    for factor in factors.iter().filter(settings).filter(|_| target != BUNDLED) {
+    let has_settings = matches!(work, Work::Fetch(_) | Work::Load(_)) && target != BUNDLED;
+    for factor in factors.iter().filter(settings).filter(|_| has_settings) {
         let name = factor.name.get_ref();
         if factor.levels.get_ref().len() > 1 && !checked.contains_key(name) {
             let message = format!("nothing tells `{target}` the level of `{name}`");

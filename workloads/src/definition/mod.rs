@@ -5,16 +5,21 @@
 //! `assay show zero-copy` print them. A definition is data: nothing here runs a trial or judges one.
 
 mod arms;
+mod blocks;
 mod check;
 mod claims;
 mod error;
+mod factors;
 mod load;
+mod look_up;
 mod retarget;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use blocks::{BARE_SEQUENTIAL, Blocks};
 pub use error::DefinitionError;
+pub use look_up::{JITTER_SHARE, LookUp};
 
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -49,9 +54,9 @@ pub struct Definition {
     pub why: String,
     /// What others measured; printed beside our figures, never used as ours.
     pub published: Vec<String>,
-    /// What lies between broker and client, for example `loopback`.
+    /// What lies between broker and client, for example `loopback`; `no network` without a broker.
     pub transport: String,
-    /// What it is measured on: `bundled` or `kafka`. Definitions of one name and different targets are one experiment. Of no
+    /// What it is measured on: `bundled`, `kafka`, or `machine` for what needs no broker. Definitions of one name and different targets are one experiment. Of no
     /// meaning where the target itself is under test.
     pub target: String,
     /// Name of the factor under test.
@@ -304,6 +309,10 @@ pub enum Work {
     Fetch(Fetch),
     /// They produce to, or drain, a topic made for the trial; which of it, how large and on how many partitions are factors.
     Load(Load),
+    /// They write blocks into a file, and there is no broker.
+    Blocks(Blocks),
+    /// They look places up in a log that was filled before.
+    LookUp(LookUp),
 }
 
 /// What a client of a load does.
@@ -509,7 +518,9 @@ impl Definition {
 
     /// The factors whose levels are settings of the bundled broker.
     pub fn settings_varied(&self) -> impl Iterator<Item = &Factor> {
-        let is_setting = |factor: &&Factor| !CLIENT_FACTORS.contains(&factor.name.as_str());
+        // The other kinds of work have none but their own.
+        let may_be = matches!(self.work, Work::Fetch(_) | Work::Load(_));
+        let is_setting = move |factor: &&Factor| may_be && !CLIENT_FACTORS.contains(&factor.name.as_str());
         self.factors.iter().filter(is_setting)
     }
 
@@ -538,7 +549,23 @@ impl Definition {
     pub fn fetch(&self) -> Option<&Fetch> {
         match &self.work {
             Work::Fetch(fetch) => Some(fetch),
-            Work::Load(_) => None,
+            _ => None,
+        }
+    }
+
+    /// How places are looked up, where that is the work.
+    pub fn look_up(&self) -> Option<&LookUp> {
+        match &self.work {
+            Work::LookUp(look_up) => Some(look_up),
+            _ => None,
+        }
+    }
+
+    /// Name of its file: those of another broker than ours say so.
+    pub fn file_name(&self) -> String {
+        match self.target == KAFKA {
+            true => format!("{}.{KAFKA}.toml", self.name),
+            false => format!("{}.toml", self.name),
         }
     }
 
@@ -562,6 +589,9 @@ pub const BUNDLED: &str = "bundled";
 pub const KAFKA: &str = "kafka";
 /// Name of a cluster that runs already, as a target.
 pub const CLUSTER: &str = "cluster";
+
+/// Name of the machine itself as a target, for what is measured without a broker.
+pub const MACHINE: &str = "machine";
 
 /// All definitions in the binary, by name and target.
 ///

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_target_that_is_there_changes_nothing() {
         for definition in embedded().unwrap() {
-            let same = definition.for_targets(&["kafka", "bundled"], false);
+            let same = definition.for_targets(&["kafka", "bundled", "machine"], false);
             let sorted = |mut ids: Vec<String>| {
                 ids.sort();
                 ids

@@ -1,5 +1,7 @@
 //! Definitions that pass, and one broken definition per kind of error: the message, the line and the remedy.
 
+mod sections;
+
 use super::*;
 use std::collections::BTreeSet;
 
@@ -14,17 +16,12 @@ fn every_embedded_definition_passes_and_is_named_like_its_file() {
     let names: Vec<String> = embedded()
         .unwrap()
         .into_iter()
-        .map(|definition| match definition.target == BUNDLED {
-            true => definition.name,
-            false => format!("{}.{}", definition.name, definition.target),
-        })
+        .map(|definition| definition.file_name())
         .collect();
-    let mut files: Vec<String> = embedded_texts()
-        .map(|(path, _)| path.trim_end_matches(".toml").to_owned())
-        .collect();
-    files.sort();
+    let mut files: Vec<String> = embedded_texts().map(|(path, _)| path.to_owned()).collect();
+    files.sort_by_key(|file| file.trim_end_matches(".toml").to_owned());
     assert_eq!(names, files);
-    assert!(names.contains(&"zero-copy".to_owned()));
+    assert!(names.contains(&"zero-copy.toml".to_owned()));
 }
 
 #[test]
@@ -630,25 +627,31 @@ fn each_kind_of_error_names_file_line_and_remedy() {
         .iter()
         .map(of(ZERO_COPY))
         .chain(BROKEN_LOADS.iter().map(of(HEAD_TO_HEAD)));
-    for (definition, (from, to, points_at, message, remedy)) in rows {
-        assert!(definition.contains(from), "the definition has no {from:?} any more");
-        let text = definition.replacen(from, to, 1);
-        let error = Definition::parse("mine.toml", &text).expect_err(to);
-        assert!(error.message.contains(message), "{to:?}: {error}");
-        assert!(error.remedy.contains(remedy), "{to:?}: {}", error.remedy);
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("mine.toml:{}:{}: ", error.line, error.column))
-        );
-        let line = text.lines().nth(error.line - 1).unwrap_or_default();
-        let place: String = line.chars().skip(error.column - 1).collect();
-        assert!(
-            place.starts_with(points_at),
-            "{to:?}: points at {place:?} in line {}",
-            error.line
-        );
-    }
+    rows.for_each(|(definition, row)| assert_refused(definition, row));
+}
+
+/// What is replaced in a definition (first place), by what, where the error points, and what message and remedy must contain.
+type Broken = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+#[track_caller]
+fn assert_refused(definition: &str, (from, to, points_at, message, remedy): &Broken) {
+    assert!(definition.contains(from), "the definition has no {from:?} any more");
+    let text = definition.replacen(from, to, 1);
+    let error = Definition::parse("mine.toml", &text).expect_err(to);
+    assert!(error.message.contains(message), "{to:?}: {error}");
+    assert!(error.remedy.contains(remedy), "{to:?}: {}", error.remedy);
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("mine.toml:{}:{}: ", error.line, error.column))
+    );
+    let line = text.lines().nth(error.line - 1).unwrap_or_default();
+    let place: String = line.chars().skip(error.column - 1).collect();
+    assert!(
+        place.starts_with(points_at),
+        "{to:?}: points at {place:?} in line {}",
+        error.line
+    );
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct File {
     pub payload: Spanned<Payload>,
     pub fetch: Option<Spanned<Fetch>>,
     pub load: Option<Spanned<Load>>,
+    pub blocks: Option<Spanned<super::blocks::Wire>>,
+    pub look_up: Option<Spanned<super::look_up::Wire>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
     pub limit: BTreeMap<Spanned<String>, Spanned<OneOrSeveral>>,

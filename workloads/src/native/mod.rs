@@ -1,8 +1,8 @@
 //! Clients on raw blocking sockets, cheap enough that the broker is the limit: they speak Kafka's protocol through `kafka-wire`, decode
 //! nothing that a check does not need, and allocate nothing per response.
 //!
-//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`produce`] stores batches for a while, [`verify`] checks every byte
-//! once, [`admin`] does what has to be done around that, and [`bare`] and [`bare_produce`] move the same bytes without a broker: the physical limit. They use
+//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`look_up`] finds places among them, [`produce`] stores batches for a
+//! while, [`verify`] checks every byte once, [`admin`] does what has to be done around that, and [`bare`] and [`bare_produce`] move the same bytes without a broker: the physical limit. They use
 //! one thread and, unless it is said otherwise, a connection per leader; none of them is a client for applications.
 
 pub mod admin;
@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod fetch;
 mod intake;
 pub mod ledger;
+pub mod look_up;
 pub mod phase;
 mod poller;
 pub mod preload;

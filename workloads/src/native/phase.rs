@@ -70,7 +70,7 @@ pub fn latency_histogram() -> Histogram<u64> {
 }
 
 /// Records a latency; one beyond the bound counts as the bound.
-pub(super) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
+pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     histogram.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
 }
 
