@@ -1,12 +1,17 @@
-//! Building record batches.
+//! Building record batches, compressed or not.
 
 use bytes::BufMut;
 
 use crate::batch::{CRC_START, HEADER_BYTES, LENGTH_PREFIX_BYTES};
+use crate::codec::{Codec, CodecError, Compressor};
 use crate::crc::crc32c;
 use crate::encode::{Encode, varlong_len};
+use crate::record::Header;
 
-/// Builds an uncompressed batch record by record, into a buffer that is used again.
+/// Where the CRC itself stands.
+const CRC_AT: usize = CRC_START - 4;
+
+/// Builds a batch record by record, into a buffer that is used again.
 ///
 /// ```
 /// use kafka_wire::{BatchBuilder, BatchHeader};
@@ -18,6 +23,7 @@ use crate::encode::{Encode, varlong_len};
 #[derive(Debug, Clone)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
+    compressed: Vec<u8>,
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
     records: i32,
@@ -29,6 +35,7 @@ impl BatchBuilder {
     pub fn new(base_timestamp_ms: i64) -> Self {
         let mut builder = BatchBuilder {
             bytes: Vec::new(),
+            compressed: Vec::new(),
             base_timestamp_ms,
             max_timestamp_ms: base_timestamp_ms,
             records: 0,
@@ -57,58 +64,102 @@ impl BatchBuilder {
         self.records
     }
 
-    /// Bytes of the batch so far, header included.
+    /// Bytes of the batch so far, header included, before any compression.
     pub fn total_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Bytes that a record would add now.
+    /// Bytes that a record without headers would add now, before any compression.
     pub fn record_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
-        let body = self.body_bytes(timestamp_ms, key, value_bytes);
+        let body = self.body_bytes(timestamp_ms, key, value_bytes, &[]);
         varlong_len(body as i64) + body
     }
 
-    fn body_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize) -> usize {
-        let key_bytes = key.map_or(varlong_len(-1), |k| varlong_len(k.len() as i64) + k.len());
+    fn body_bytes(&self, timestamp_ms: i64, key: Option<&[u8]>, value_bytes: usize, headers: &[Header<'_>]) -> usize {
+        let headers_bytes: usize = headers
+            .iter()
+            .map(|header| nullable_len(Some(header.key)) + nullable_len(header.value))
+            .sum();
         1 + varlong_len(timestamp_ms - self.base_timestamp_ms)
             + varlong_len(i64::from(self.records))
-            + key_bytes
+            + nullable_len(key)
             + varlong_len(value_bytes as i64)
             + value_bytes
-            + 1
+            + varlong_len(headers.len() as i64)
+            + headers_bytes
     }
 
     /// Appends a record without headers.
     pub fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) {
-        let body = self.body_bytes(timestamp_ms, key, value.len());
+        self.push_record(timestamp_ms, key, Some(value), &[]);
+    }
+
+    /// Appends a record; one without a value is a tombstone.
+    pub fn push_record(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) {
+        // The length of null, -1, takes as many bytes as that of nothing.
+        let body = self.body_bytes(timestamp_ms, key, value.map_or(0, <[u8]>::len), headers);
         self.bytes.put_varlong(body as i64);
         self.bytes.put_i8(0);
         self.bytes.put_varlong(timestamp_ms - self.base_timestamp_ms);
         self.bytes.put_varlong(i64::from(self.records));
-        match key {
-            None => self.bytes.put_varlong(-1),
-            Some(key) => {
-                self.bytes.put_varlong(key.len() as i64);
-                self.bytes.put_slice(key);
-            }
+        self.put_nullable(key);
+        self.put_nullable(value);
+        self.bytes.put_varlong(headers.len() as i64);
+        for header in headers {
+            self.put_nullable(Some(header.key));
+            self.put_nullable(header.value);
         }
-        self.bytes.put_varlong(value.len() as i64);
-        self.bytes.put_slice(value);
-        self.bytes.put_varlong(0);
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
         self.records += 1;
     }
 
-    /// Writes the header and gives the whole batch. Call [`Self::clear`] before the next one.
+    fn put_nullable(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            None => self.bytes.put_varlong(-1),
+            Some(bytes) => {
+                self.bytes.put_varlong(bytes.len() as i64);
+                self.bytes.put_slice(bytes);
+            }
+        }
+    }
+
+    /// Writes the header and gives the whole batch, not compressed. Call [`Self::clear`] before the next one.
     pub fn finish(&mut self) -> &[u8] {
-        let length = (self.bytes.len() - LENGTH_PREFIX_BYTES) as i32;
-        let mut header = &mut self.bytes[..HEADER_BYTES];
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.write_header(&mut bytes, Codec::None);
+        self.bytes = bytes;
+        &self.bytes
+    }
+
+    /// Compresses the records, writes the header and gives the whole batch, as [`Self::finish`] does. What takes more
+    /// bytes compressed than it did before is sent compressed all the same, as by every client.
+    ///
+    /// # Errors
+    /// See [`Compressor::compress`].
+    pub fn finish_compressed(&mut self, compressor: &mut Compressor) -> Result<&[u8], CodecError> {
+        let codec = compressor.compression().codec();
+        if codec == Codec::None {
+            return Ok(self.finish());
+        }
+        let mut compressed = std::mem::take(&mut self.compressed);
+        compressed.clear();
+        compressed.resize(HEADER_BYTES, 0);
+        let result = compressor.compress(&self.bytes[HEADER_BYTES..], &mut compressed);
+        self.write_header(&mut compressed, codec);
+        self.compressed = compressed;
+        result.map(|()| self.compressed.as_slice())
+    }
+
+    /// Writes the header in front of what is behind it already.
+    fn write_header(&self, batch: &mut [u8], codec: Codec) {
+        let length = (batch.len() - LENGTH_PREFIX_BYTES) as i32;
+        let mut header = &mut batch[..HEADER_BYTES];
         header.put_i64(0);
         header.put_i32(length);
         header.put_i32(-1);
         header.put_i8(2);
         header.put_u32(0);
-        header.put_i16(0);
+        header.put_i16(codec as i16);
         header.put_i32(self.records - 1);
         header.put_i64(self.base_timestamp_ms);
         header.put_i64(self.max_timestamp_ms);
@@ -116,8 +167,12 @@ impl BatchBuilder {
         header.put_i16(self.producer.1);
         header.put_i32(self.producer.2);
         header.put_i32(self.records);
-        let crc = crc32c(&self.bytes[CRC_START..]);
-        self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        &self.bytes
+        let crc = crc32c(&batch[CRC_START..]);
+        batch[CRC_AT..CRC_START].copy_from_slice(&crc.to_be_bytes());
     }
+}
+
+/// Bytes of nullable bytes with their length in front.
+fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(varlong_len(-1), |bytes| varlong_len(bytes.len() as i64) + bytes.len())
 }

@@ -31,6 +31,7 @@ pub mod schema;
 pub use api::{ApiKey, ErrorCode};
 pub use batch::{BatchError, BatchHeader, BatchIter};
 pub use builder::BatchBuilder;
+pub use codec::{Codec, Compression, Compressor, Decompressor};
 pub use cursor::{Cursor, WireError};
 pub use frame::{FrameBuffer, RequestHeader};
 pub use record::{Record, RecordIter};

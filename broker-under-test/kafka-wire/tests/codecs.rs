@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod codecs {
-    use kafka_wire::codec::{Codec, CodecError, Decompressor};
+    use kafka_wire::codec::{Codec, CodecError, Compression, Compressor, Decompressor};
     use kafka_wire::{BatchError, BatchHeader, RecordIter};
 
     /// Batches of 1,000 records that clients wrote: the Java client 4.3.1 and librdkafka 2.12.1 by confluent-kafka 2.16.1.
@@ -166,5 +166,111 @@ mod codecs {
             let result = Decompressor::default().records(header, batch, LIMIT_BYTES).map(|_| ());
             assert_eq!(result, Err(CodecError::Unknown(id)));
         }
+    }
+
+    /// Every codec with its default and with the ends of its levels, but for the slowest.
+    const COMPRESSIONS: [&str; 13] = [
+        "none",
+        "gzip",
+        "gzip:1",
+        "gzip:9",
+        "snappy",
+        "lz4",
+        "lz4:1",
+        "lz4:12",
+        "lz4:17",
+        "zstd",
+        "zstd:-131072",
+        "zstd:1",
+        "zstd:19",
+    ];
+
+    fn compressed(compression: &str, section: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let compression: Compression = compression.parse().unwrap();
+        Compressor::new(compression).compress(section, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn every_level_gives_back_what_it_was_given() {
+        let mut decompressor = Decompressor::default();
+        let (_, _, golden) = sections().next().unwrap();
+        let text = decompressor
+            .decompress(Codec::Gzip, golden, LIMIT_BYTES)
+            .unwrap()
+            .to_vec();
+        // Does not compress: xorshift from a fixed seed.
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(200_000)
+        .collect();
+        // Around the sizes of snappy's chunks and lz4's blocks, and of zeros, which expand the most.
+        let zeros = vec![0; 300_000];
+        for name in COMPRESSIONS {
+            let codec = name.parse::<Compression>().unwrap().codec();
+            for source in [&text, &noise, &zeros] {
+                for bytes in [0, 1, 7, 32_767, 32_768, 32_769, 65_536, 65_537, source.len()] {
+                    let section = &source[..bytes];
+                    let packed = compressed(name, section);
+                    let back = decompressor.decompress(codec, &packed, bytes);
+                    assert!(
+                        back == Ok(section),
+                        "{name}: {bytes} bytes, {:?}",
+                        back.map(<[u8]>::len)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn higher_levels_compress_more() {
+        let mut decompressor = Decompressor::default();
+        let (_, _, golden) = sections().next().unwrap();
+        let text = decompressor.decompress(Codec::Gzip, golden, LIMIT_BYTES).unwrap();
+        for (low, high) in [
+            ("gzip:1", "gzip:9"),
+            ("lz4", "lz4:1"),
+            ("lz4:1", "lz4:17"),
+            ("zstd:-7", "zstd"),
+            ("zstd", "zstd:19"),
+        ] {
+            let bytes = [low, high].map(|name| compressed(name, text).len());
+            assert!(bytes[0] > bytes[1], "{low} {high}: {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn lz4_is_byte_for_byte_what_java_writes() {
+        let (_, _, java) = sections().find(|(_, codec, _)| *codec == Codec::Lz4).unwrap();
+        let mut decompressor = Decompressor::default();
+        let text = decompressor.decompress(Codec::Lz4, java, LIMIT_BYTES).unwrap();
+        assert_eq!(compressed("lz4", text), java);
+    }
+
+    #[test]
+    fn snappy_has_the_chunks_of_java() {
+        let shape = |section: &[u8]| {
+            let mut rest = &section[16..];
+            let mut chunks = Vec::new();
+            while let Some((length, behind)) = rest.split_first_chunk() {
+                let (chunk, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+                chunks.push(snap::raw::decompress_len(chunk).unwrap());
+                rest = behind;
+            }
+            (section[..16].to_vec(), chunks)
+        };
+        let (_, _, java) = sections()
+            .find(|(what, codec, _)| what.starts_with("java") && *codec == Codec::Snappy)
+            .unwrap();
+        let mut decompressor = Decompressor::default();
+        let text = decompressor.decompress(Codec::Snappy, java, LIMIT_BYTES).unwrap();
+        assert_eq!(shape(&compressed("snappy", text)), shape(java));
     }
 }

@@ -19,8 +19,8 @@ mod replay {
 
     /// Bytes in memory for a byte on the wire: an element of one byte becomes a structure with a tree of tags in it.
     const GROWTH: usize = 256;
-    /// What small requests may take in any case.
-    const SLACK_BYTES: usize = 16 * 1024;
+    /// What small requests may take in any case, and what may come out of a compressed batch.
+    const SLACK_BYTES: usize = 16 * 1024 + entry::DECOMPRESSED_BYTES_MAX;
 
     struct Counting;
 

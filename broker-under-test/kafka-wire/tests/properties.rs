@@ -9,8 +9,10 @@ mod properties {
     use kafka_wire::encode::{BufMut, Encode, uvarint_len, varlong_len};
     use kafka_wire::fetch::{self, FetchRequest, ResponseHead};
     use kafka_wire::produce::{self, ProduceRequest};
+    use kafka_wire::record::Header;
     use kafka_wire::{
-        ApiKey, BatchBuilder, BatchHeader, BatchIter, Cursor, FrameBuffer, RecordIter, RequestHeader, api, batch, frame,
+        ApiKey, BatchBuilder, BatchHeader, BatchIter, Codec, Compression, Compressor, Cursor, Decompressor,
+        FrameBuffer, RecordIter, RequestHeader, api, batch, frame,
     };
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -27,6 +29,30 @@ mod properties {
             frame::start_request(&mut out, row.key, version, 1, "c");
             out.extend(body);
             out.split_off(4)
+        })
+    }
+
+    type AnyRecord = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+
+    /// A record with everything that one may have or lack; some values are large.
+    fn record() -> impl Strategy<Value = AnyRecord> {
+        let bytes = |most| proptest::option::of(vec(any::<u8>(), 0..most));
+        let value = prop_oneof![
+            8 => bytes(200),
+            1 => (any::<u8>(), 0usize..200_000).prop_map(|(byte, count)| Some(vec![byte; count])),
+        ];
+        (
+            0i64..1 << 40,
+            bytes(20),
+            value,
+            vec((vec(any::<u8>(), 0..10), bytes(30)), 0..4),
+        )
+    }
+
+    fn compression() -> impl Strategy<Value = Compression> {
+        (0..Codec::ALL.len(), -7i32..=12).prop_map(|(id, level)| {
+            let codec = Codec::ALL[id];
+            Compression::with_level(codec, level).unwrap_or_else(|_| Compression::new(codec))
         })
     }
 
@@ -208,6 +234,61 @@ mod properties {
             let twice = bytes.repeat(2);
             prop_assert_eq!(BatchIter::new(&twice).count(), 2);
             prop_assert_eq!(BatchIter::new(&twice[..twice.len() - 1]).count(), 1);
+        }
+
+        #[test]
+        fn compressed_batches_round_trip(
+            records in vec(record(), 1..20),
+            compression in compression(),
+            base_timestamp in 0i64..1 << 40,
+        ) {
+            let mut builder = BatchBuilder::new(base_timestamp);
+            let mut compressor = Compressor::new(compression);
+            let mut decompressor = Decompressor::default();
+            // Twice, as memory and contexts are used again.
+            for _ in 0..2 {
+                builder.clear(base_timestamp);
+                for (timestamp, key, value, headers) in &records {
+                    let headers: Vec<_> =
+                        headers.iter().map(|(key, value)| Header { key, value: value.as_deref() }).collect();
+                    builder.push_record(*timestamp, key.as_deref(), value.as_deref(), &headers);
+                }
+                let plain_bytes = builder.total_bytes() - batch::HEADER_BYTES;
+                let batch = builder.finish_compressed(&mut compressor).unwrap();
+                let header = BatchHeader::checked_from_client(batch).unwrap();
+                prop_assert_eq!(Codec::of(&header), Ok(compression.codec()));
+                prop_assert_eq!(header.records_count as usize, records.len());
+                let found: Vec<_> =
+                    decompressor.records(header, batch, plain_bytes).unwrap().collect::<Result<_, _>>().unwrap();
+                prop_assert_eq!(found.len(), records.len());
+                for (found, (timestamp, key, value, headers)) in found.iter().zip(&records) {
+                    prop_assert_eq!(found.timestamp_ms, *timestamp);
+                    prop_assert_eq!((found.key, found.value), (key.as_deref(), value.as_deref()));
+                    let expected = headers.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+                    prop_assert!(found.headers.map(|header| (header.key, header.value)).eq(expected));
+                }
+            }
+        }
+
+        #[test]
+        fn damaged_sections_are_read_without_a_panic_and_within_the_limit(
+            text in vec(0u8..4, 0..3_000),
+            compression in compression(),
+            damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            limit_bytes in 0usize..4_000,
+        ) {
+            let mut section = Vec::new();
+            Compressor::new(compression).compress(&text, &mut section).unwrap();
+            for (at, byte) in damage {
+                if !section.is_empty() {
+                    let at = at.index(section.len());
+                    section[at] = byte;
+                }
+            }
+            let mut decompressor = Decompressor::default();
+            if let Ok(out) = decompressor.decompress(compression.codec(), &section, limit_bytes) {
+                prop_assert!(compression.codec() == Codec::None || out.len() <= limit_bytes);
+            }
         }
 
         #[test]

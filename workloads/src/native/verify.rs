@@ -4,12 +4,13 @@
 
 use super::ClientError;
 use super::admin::Admin;
+use super::batches::BATCH_BYTES_MAX;
 use super::connection::{ConnectOptions, Connection};
 use super::endpoint::Bootstrap;
 use super::ledger::{Checksum, Ledger, PartitionLedger};
 use super::security::Security;
 use kafka_wire::fetch::{ResponseHead, encode_request};
-use kafka_wire::{BatchHeader, BatchIter, RecordIter};
+use kafka_wire::{BatchHeader, BatchIter, Decompressor};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -166,6 +167,7 @@ fn read_partition(
         next_offset: expected.first_offset,
         ..Seen::default()
     };
+    let mut decompressor = Decompressor::default();
     let deadline = Instant::now() + CATCH_UP_TIMEOUT;
     loop {
         let offset = seen.next_offset;
@@ -175,7 +177,11 @@ fn read_partition(
             return Err(ClientError::refused("Fetch", topic, Some(partition), code, None));
         }
         let records = frame.get(head.head_bytes..).unwrap_or_default();
-        look_at(&mut seen, records.get(..head.result.records_bytes).unwrap_or(records));
+        look_at(
+            &mut seen,
+            &mut decompressor,
+            records.get(..head.result.records_bytes).unwrap_or(records),
+        );
         seen.high_watermark = head.result.high_watermark;
         let has_progress = seen.next_offset > offset;
         let is_caught_up = seen.high_watermark >= expected.next_offset;
@@ -192,7 +198,7 @@ fn read_partition(
 }
 
 /// Looks at the batches of one response. Bytes that are no batch count as one broken batch and end the response.
-fn look_at(seen: &mut Seen, records: &[u8]) {
+fn look_at(seen: &mut Seen, decompressor: &mut Decompressor, records: &[u8]) {
     let mut batches = BatchIter::new(records);
     for item in batches.by_ref() {
         let Ok((header, batch)) = item else {
@@ -200,7 +206,7 @@ fn look_at(seen: &mut Seen, records: &[u8]) {
             return;
         };
         seen.batches_misplaced += u64::from(header.base_offset != seen.next_offset);
-        let whole = BatchHeader::checked(batch).is_ok() && records_are_whole(header, batch);
+        let whole = BatchHeader::checked(batch).is_ok() && records_are_whole(decompressor, header, batch);
         seen.batches_broken += u64::from(!whole);
         seen.records += u64::try_from(header.records_count).unwrap_or_default();
         seen.checksum.add(batch);
@@ -210,14 +216,52 @@ fn look_at(seen: &mut Seen, records: &[u8]) {
     }
 }
 
-/// Whether as many records as the header says can be read, and nothing else.
-fn records_are_whole(header: BatchHeader, batch: &[u8]) -> bool {
-    let mut count = 0i64;
-    for record in RecordIter::new(header, batch) {
-        if record.is_err() {
-            return false;
-        }
-        count += 1;
+/// Whether as many records as the header says can be read, compressed or not, and nothing else.
+fn records_are_whole(decompressor: &mut Decompressor, header: BatchHeader, batch: &[u8]) -> bool {
+    let Ok(mut records) = decompressor.records(header, batch, BATCH_BYTES_MAX) else {
+        return false;
+    };
+    records.all(|record| record.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_wire::batch::{CRC_START, HEADER_BYTES};
+    use kafka_wire::{BatchBuilder, Codec, Compression, Compressor};
+
+    fn batch(codec: Codec) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(1_000);
+        (0..10).for_each(|i| builder.push(1_000 + i, None, &[7; 100]));
+        let mut compressor = Compressor::new(Compression::new(codec));
+        builder.finish_compressed(&mut compressor).unwrap().to_vec()
     }
-    count == i64::from(header.records_count)
+
+    /// Gives `batch` the CRC of what it holds now.
+    fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
+        let crc = kafka_wire::crc::crc32c(&batch[CRC_START..]);
+        batch[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
+        batch
+    }
+
+    #[test]
+    fn records_of_compressed_batches_are_counted_too() {
+        for codec in Codec::ALL {
+            let whole = batch(codec);
+            let mut damaged = whole.clone();
+            damaged[HEADER_BYTES + 1] ^= 0xff;
+            let mut miscounted = whole.clone();
+            miscounted[CRC_START + 5] -= 1;
+            miscounted[HEADER_BYTES - 1] -= 1;
+            for (what, bytes, broken) in [
+                ("whole", whole, 0),
+                ("damaged", sealed(damaged), 1),
+                ("a record too many", sealed(miscounted), 1),
+            ] {
+                let mut seen = Seen::default();
+                look_at(&mut seen, &mut Decompressor::default(), &bytes);
+                assert_eq!((seen.batches, seen.batches_broken), (1, broken), "{codec}, {what}");
+            }
+        }
+    }
 }

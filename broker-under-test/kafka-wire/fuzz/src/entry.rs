@@ -9,7 +9,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Decodable;
 use kafka_wire::fetch::FetchRequest;
 use kafka_wire::produce::ProduceRequest;
-use kafka_wire::{ApiKey, BatchHeader, BatchIter, Cursor, RecordIter, RequestHeader, schema};
+use kafka_wire::{ApiKey, BatchHeader, BatchIter, Cursor, Decompressor, RequestHeader, schema};
+
+/// Most bytes that may come out of a compressed batch.
+pub const DECOMPRESSED_BYTES_MAX: usize = 32 * 1024;
 
 /// Reads `frame`, which begins behind its length, as the broker does. Nothing may panic, whatever it holds.
 pub fn request(frame: &[u8]) {
@@ -47,12 +50,17 @@ pub fn request(frame: &[u8]) {
     }
 }
 
-/// Walks over batches and their records, with and without checks.
+/// Walks over batches and their records, compressed or not, with and without checks.
 fn batches(bytes: &[u8]) {
+    let mut decompressor = Decompressor::default();
     let _ = BatchHeader::checked_from_client(bytes);
     for (header, batch) in BatchIter::new(bytes).filter_map(Result::ok) {
         let _ = header.last_offset();
-        RecordIter::new(header, batch).for_each(drop);
+        if let Ok(records) = decompressor.records(header, batch, DECOMPRESSED_BYTES_MAX) {
+            records
+                .flatten()
+                .for_each(|record| assert_eq!(record.headers.count(), record.headers.len()));
+        }
     }
 }
 

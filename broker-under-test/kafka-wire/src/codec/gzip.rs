@@ -1,8 +1,16 @@
 //! gzip. Several members in a row are one stream, as for Java; every client writes one.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use super::{Codec, CodecError};
+
+/// Appends `section` as one member. Level -1 is zlib's own default.
+pub(super) fn compress(section: &[u8], level: i32, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let level = u32::try_from(level).map_or(flate2::Compression::default(), flate2::Compression::new);
+    let mut writer = flate2::write::GzEncoder::new(out, level);
+    let written = writer.write_all(section).and_then(|()| writer.try_finish());
+    written.map_err(|error| CodecError::failed(Codec::Gzip, error))
+}
 
 /// Appends what `compressed` holds to the empty `out`.
 pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {

@@ -3,8 +3,10 @@
 //! The frame is made and read here, block by block, as Java does it: a library's reader allocates what the frame's
 //! header claims, and its writer knows other levels.
 
-use super::{Codec, CodecError, grow};
+use ::lz4::block::{self, CompressionMode};
 use twox_hash::XxHash32;
+
+use super::{Codec, CodecError, grow};
 
 /// How a frame begins, little-endian.
 const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
@@ -21,6 +23,47 @@ const IS_STORED: u32 = 1 << 31;
 /// A byte in a block says at most that 255 more bytes follow; the constant covers the first ones of a sequence.
 const EXPANSION_MAX: usize = 255;
 const EXPANSION_SLACK_BYTES: usize = 64;
+
+/// What Java writes: independent blocks of 64 KiB, nothing else; and the checksum of these two bytes.
+const HEAD: [u8; 7] = [
+    MAGIC[0],
+    MAGIC[1],
+    MAGIC[2],
+    MAGIC[3],
+    VERSION | HAS_INDEPENDENT_BLOCKS,
+    4 << 4,
+    0x82,
+];
+const BLOCK_BYTES: usize = 64 * 1024;
+/// The level that stands for the fast compressor; every other one is a level of the one that compresses better.
+const FAST_LEVEL: i32 = 9;
+
+/// Appends `section` as Java writes it.
+pub(super) fn compress(section: &[u8], level: i32, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let failed = |error| CodecError::failed(Codec::Lz4, error);
+    let mode = match level {
+        FAST_LEVEL => CompressionMode::DEFAULT,
+        level => CompressionMode::HIGHCOMPRESSION(level),
+    };
+    out.extend_from_slice(&HEAD);
+    for block in section.chunks(BLOCK_BYTES) {
+        let length_at = out.len();
+        let start = length_at + 4;
+        out.resize(start + block::compress_bound(block.len()).map_err(failed)?, 0);
+        let bytes = block::compress_to_buffer(block, Some(mode), false, &mut out[start..]).map_err(failed)?;
+        out.truncate(start + bytes);
+        let mut length = bytes as u32;
+        if bytes >= block.len() {
+            out.truncate(start);
+            out.extend_from_slice(block);
+            length = block.len() as u32 | IS_STORED;
+        }
+        out[length_at..start].copy_from_slice(&length.to_le_bytes());
+    }
+    // A block of no bytes ends the frame.
+    out.extend_from_slice(&[0; 4]);
+    Ok(())
+}
 
 /// Reads a frame piece by piece and knows where the piece began.
 struct Frame<'a> {
@@ -132,7 +175,7 @@ fn decompress_block(
     let bytes_max = block_bytes_max.min(block.len() * EXPANSION_MAX + EXPANSION_SLACK_BYTES);
     let allowed = bytes_max.min(limit_bytes.saturating_sub(start));
     let room = grow(out, allowed, limit_bytes, Codec::Lz4)?;
-    let written = ::lz4::block::decompress_to_buffer(block, Some(allowed as i32), room);
+    let written = block::decompress_to_buffer(block, Some(allowed as i32), room);
     match written {
         Ok(bytes) => {
             out.truncate(start + bytes);

@@ -3,10 +3,13 @@
 //! Decompression is bounded twice: the caller says how many bytes may come out, and memory grows with what truly comes
 //! out (gzip, zstd) or with what the compressed bytes can hold (snappy, lz4), never with a size that they claim.
 
+mod compression;
 mod gzip;
 mod lz4;
 mod snappy;
 mod zstd;
+
+pub use compression::{Compression, CompressionError, Levels};
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::record::RecordIter;
@@ -85,6 +88,14 @@ pub enum CodecError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The library can't compress.
+    #[error("{codec}: compressing failed: {reason}")]
+    Failed {
+        /// The codec.
+        codec: Codec,
+        /// What the library says.
+        reason: String,
+    },
 }
 
 impl CodecError {
@@ -93,6 +104,54 @@ impl CodecError {
             codec,
             at,
             reason: reason.to_string(),
+        }
+    }
+
+    fn failed(codec: Codec, reason: impl ToString) -> Self {
+        CodecError::Failed {
+            codec,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Compresses the records of batches, one batch after another, with one codec and level.
+pub struct Compressor {
+    compression: Compression,
+    snappy: snap::raw::Encoder,
+    zstd: zstd::Writer,
+}
+
+impl Compressor {
+    /// With that codec and level.
+    pub fn new(compression: Compression) -> Self {
+        Compressor {
+            compression,
+            snappy: snap::raw::Encoder::new(),
+            zstd: zstd::Writer::default(),
+        }
+    }
+
+    /// The codec and level.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Appends `section`, the part of a batch behind its header, to `out`, compressed.
+    ///
+    /// # Errors
+    /// [`CodecError::Failed`], when the library has no memory left, or for a section of 4 GiB.
+    pub fn compress(&mut self, section: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let level = self.compression.level();
+        match self.compression.codec() {
+            Codec::None => {
+                out.extend_from_slice(section);
+                Ok(())
+            }
+            Codec::Gzip => gzip::compress(section, level, out),
+            Codec::Snappy => snappy::compress(&mut self.snappy, section, out),
+            Codec::Lz4 => lz4::compress(section, level, out),
+            Codec::Zstd => self.zstd.compress(section, level, out),
         }
     }
 }

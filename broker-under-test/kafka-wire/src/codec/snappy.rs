@@ -3,13 +3,36 @@
 
 use super::{Codec, CodecError, grow};
 use crate::cursor::Cursor;
+use crate::encode::BufMut;
 
 /// How Java's frames begin.
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 /// Magic, version of the format, oldest version that can read it.
 const HEADER_BYTES: usize = 16;
+/// What Java writes for both versions.
+const VERSION: u32 = 1;
+/// Bytes that Java compresses at a time.
+const CHUNK_BYTES: usize = 32 * 1024;
 /// A copy of 64 bytes takes three, and nothing holds more.
 const EXPANSION_MAX: usize = 64 / 3 + 1;
+
+/// Appends `section` as Java writes it.
+pub(super) fn compress(encoder: &mut snap::raw::Encoder, section: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    out.extend_from_slice(MAGIC);
+    out.put_u32(VERSION);
+    out.put_u32(VERSION);
+    for chunk in section.chunks(CHUNK_BYTES) {
+        let length_at = out.len();
+        let start = length_at + 4;
+        out.resize(start + snap::raw::max_compress_len(chunk.len()), 0);
+        let bytes = encoder
+            .compress(chunk, &mut out[start..])
+            .map_err(|error| CodecError::failed(Codec::Snappy, error))?;
+        out.truncate(start + bytes);
+        out[length_at..start].copy_from_slice(&(bytes as u32).to_be_bytes());
+    }
+    Ok(())
+}
 
 /// Appends what `compressed` holds to the empty `out`.
 pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {

@@ -1,7 +1,9 @@
 //! Zstandard frames, in one go: then the output is the window, and nothing is allocated for the one that a frame claims.
 
+use std::io::Cursor;
+
 use ::zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
-use ::zstd::zstd_safe::{DCtx, get_error_name};
+use ::zstd::zstd_safe::{CCtx, DCtx, compress_bound, get_error_name};
 
 use super::{Codec, CodecError};
 
@@ -9,6 +11,27 @@ use super::{Codec, CodecError};
 const GROWTH: usize = 4;
 /// The smallest first guess.
 const ROOM_BYTES_MIN: usize = 16 * 1024;
+
+/// Compresses one section after another with one context.
+#[derive(Default)]
+pub(super) struct Writer {
+    context: Option<CCtx<'static>>,
+}
+
+impl Writer {
+    /// Appends `section` as one frame. Unlike Java, which compresses a stream, it knows the size beforehand: the frame
+    /// says it, and tables for a small batch are small.
+    pub(super) fn compress(&mut self, section: &[u8], level: i32, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        let context = self.context.get_or_insert_with(CCtx::create);
+        out.reserve(compress_bound(section.len()));
+        let mut end = Cursor::new(&mut *out);
+        end.set_position(end.get_ref().len() as u64);
+        context
+            .compress(&mut end, section, level)
+            .map_err(|code| CodecError::failed(Codec::Zstd, get_error_name(code)))?;
+        Ok(())
+    }
+}
 
 /// Decompresses frame after frame with one context.
 #[derive(Default)]
