@@ -11,7 +11,9 @@ use broker_under_test::storage::RealDisk;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kafka_wire::fetch::{self, FetchRequest};
 use kafka_wire::produce::{self, ProduceRequest};
-use kafka_wire::{BatchBuilder, BatchHeader, Cursor, FrameBuffer, RequestHeader, crc};
+use kafka_wire::{
+    BatchBuilder, BatchHeader, Codec, Compression, Compressor, Cursor, Decompressor, FrameBuffer, RequestHeader, crc,
+};
 
 const BATCH_BYTES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
 /// Bytes appended to one log before it is thrown away, so that a run does not fill the disk.
@@ -71,6 +73,40 @@ fn batches(c: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("CRC-32C", bytes), &batch, |b, batch| {
             b.iter(|| crc::crc32c(black_box(batch)));
         });
+    }
+    group.finish();
+}
+
+/// Each codec with its default level, by the bytes before compression.
+fn codecs(c: &mut Criterion) {
+    let mut group = c.benchmark_group("codec");
+    for bytes in BATCH_BYTES {
+        let mut builder = BatchBuilder::new(1_700_000_000_000);
+        let mut number = 0u64;
+        while builder.total_bytes() < bytes {
+            // Numbers that follow no order, so that no two records are nearly equal.
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let value = format!(r#"{{"order":{number},"customer":"c-{}","paid":true}}"#, number >> 48);
+            builder.push(1_700_000_000_000, None, value.as_bytes());
+        }
+        group.throughput(Throughput::Bytes(builder.total_bytes() as u64));
+        for codec in &Codec::ALL[1..] {
+            let mut compressor = Compressor::new(Compression::new(*codec));
+            group.bench_function(BenchmarkId::new(format!("{codec} compresses"), bytes), |b| {
+                b.iter(|| black_box(builder.finish_compressed(&mut compressor).expect("memory").len()));
+            });
+            let batch = builder.finish_compressed(&mut compressor).expect("memory").to_vec();
+            let header = BatchHeader::checked(&batch).expect("a good batch");
+            let mut decompressor = Decompressor::default();
+            group.bench_function(BenchmarkId::new(format!("{codec} is read"), bytes), |b| {
+                b.iter(|| {
+                    let records = decompressor
+                        .records(header, black_box(&batch), 4 << 20)
+                        .expect("good records");
+                    black_box(records.count())
+                });
+            });
+        }
     }
     group.finish();
 }
@@ -152,6 +188,6 @@ fn quick() -> Criterion {
 criterion_group! {
     name = broker;
     config = quick();
-    targets = frames, batches, lookups, appends
+    targets = frames, batches, codecs, lookups, appends
 }
 criterion_main!(broker);

@@ -26,3 +26,19 @@ pub(super) fn decompress(compressed: &[u8], limit_bytes: usize, out: &mut Vec<u8
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_in_a_row() {
+        let mut packed = Vec::new();
+        for (part, level) in [(&b"one "[..], -1), (b"", 1), (b"two", 9)] {
+            compress(part, level, &mut packed).unwrap();
+        }
+        let mut out = Vec::new();
+        decompress(&packed, 7, &mut out).unwrap();
+        assert_eq!(out, b"one two");
+    }
+}

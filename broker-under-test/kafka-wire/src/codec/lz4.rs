@@ -189,3 +189,104 @@ fn decompress_block(
         Err(_) => Err(frame.malformed("the block is damaged")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use ::lz4::liblz4::{BlockChecksum, BlockMode, BlockSize, ContentChecksum};
+
+    use super::*;
+
+    /// A frame as the library writes it.
+    fn frame(text: &[u8], mode: BlockMode, size: BlockSize, with_checksums: bool, content_size: u64) -> Vec<u8> {
+        let mut builder = ::lz4::EncoderBuilder::new();
+        builder.block_mode(mode).block_size(size).content_size(content_size);
+        let (block, content) = match with_checksums {
+            true => (BlockChecksum::BlockChecksumEnabled, ContentChecksum::ChecksumEnabled),
+            false => (BlockChecksum::NoBlockChecksum, ContentChecksum::NoChecksum),
+        };
+        let mut encoder = builder
+            .block_checksum(block)
+            .checksum(content)
+            .build(Vec::new())
+            .unwrap();
+        encoder.write_all(text).unwrap();
+        let (frame, result) = encoder.finish();
+        result.unwrap();
+        frame
+    }
+
+    fn text() -> Vec<u8> {
+        (0..60_000).flat_map(|i: u32| format!("{i} ").into_bytes()).collect()
+    }
+
+    #[test]
+    fn everything_that_a_frame_may_have() {
+        let text = text();
+        for size in [
+            BlockSize::Max64KB,
+            BlockSize::Max256KB,
+            BlockSize::Max1MB,
+            BlockSize::Max4MB,
+        ] {
+            for (with_checksums, content_size) in [
+                (false, 0),
+                (true, 0),
+                (false, text.len() as u64),
+                (true, text.len() as u64),
+            ] {
+                let frame = frame(
+                    &text,
+                    BlockMode::Independent,
+                    size.clone(),
+                    with_checksums,
+                    content_size,
+                );
+                let mut out = Vec::new();
+                decompress(&frame, text.len(), &mut out).unwrap();
+                assert!(out == text, "{size:?} {with_checksums} {content_size}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_that_depend_on_others_are_refused() {
+        let frame = frame(&text(), BlockMode::Linked, BlockSize::Max64KB, false, 0);
+        let error = decompress(&frame, usize::MAX, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("depend on others"), "{error}");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_with_checksums_is_noticed() {
+        let text = b"text of a frame, text of a frame, text of a frame";
+        let frame = frame(
+            text,
+            BlockMode::Independent,
+            BlockSize::Max64KB,
+            true,
+            text.len() as u64,
+        );
+        for bit in 0..frame.len() * 8 {
+            let mut broken = frame.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(decompress(&broken, 1 << 20, &mut Vec::new()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_damaged_is_told_with_its_place() {
+        let mut packed = Vec::new();
+        compress(&text(), FAST_LEVEL, &mut packed).unwrap();
+        let first = HEAD.len() + 4 + u32::from_le_bytes([packed[7], packed[8], packed[9], packed[10]]) as usize;
+        // An offset in the second block that leads in front of it.
+        packed[first + 4] = 0x10;
+        packed[first + 6] = 0xff;
+        packed[first + 7] = 0xff;
+        let error = decompress(&packed, 1 << 20, &mut Vec::new()).unwrap_err();
+        let CodecError::Malformed { at, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(at, first);
+    }
+}

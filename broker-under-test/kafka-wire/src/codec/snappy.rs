@@ -65,3 +65,37 @@ fn chunk(compressed: &[u8], at: usize, limit_bytes: usize, out: &mut Vec<u8>) ->
         .map_err(malformed)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_size_costs_no_memory() {
+        // A raw stream of one byte that claims 2^32 - 1 of them, alone and as a chunk.
+        let raw = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, b'x'];
+        let mut framed = Vec::new();
+        compress(&mut snap::raw::Encoder::new(), b"good", &mut framed).unwrap();
+        let at = framed.len();
+        framed.put_u32(raw.len() as u32);
+        framed.put_slice(&raw);
+        for (section, piece_at) in [(&raw[..], 0), (&framed, at)] {
+            let mut out = Vec::new();
+            let error = decompress(section, usize::MAX, &mut out).unwrap_err();
+            assert!(
+                matches!(error, CodecError::Malformed { at, .. } if at == piece_at),
+                "{error}"
+            );
+            assert!(out.capacity() < 100);
+        }
+    }
+
+    #[test]
+    fn what_expands_the_most_is_read() {
+        let zeros = vec![0; 1 << 20];
+        let raw = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
+        let mut out = Vec::new();
+        decompress(&raw, zeros.len(), &mut out).unwrap();
+        assert_eq!(out, zeros);
+    }
+}

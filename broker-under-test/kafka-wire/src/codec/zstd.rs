@@ -50,7 +50,7 @@ impl Reader {
         let context = self.context.get_or_insert_with(DCtx::create);
         let mut room_bytes = compressed.len().saturating_mul(GROWTH).max(ROOM_BYTES_MIN);
         loop {
-            let is_last = room_bytes >= limit_bytes;
+            let is_last = room_bytes.max(out.capacity()) >= limit_bytes;
             // What was not enough is given back before more is taken, and nothing is copied.
             if out.capacity() < room_bytes.min(limit_bytes) {
                 *out = Vec::new();
@@ -78,4 +78,42 @@ impl Reader {
 /// The library's error codes are negative numbers in an unsigned type.
 fn is_room_too_small(code: usize) -> bool {
     code == (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_size_and_window_cost_no_memory() {
+        // A frame of one raw block of one byte: magic, descriptor, size or window, block header, the byte.
+        let sized = [
+            &[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..],
+            &(1u64 << 40).to_le_bytes(),
+            &[9, 0, 0, b'x'],
+        ]
+        .concat();
+        let windowed = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xff, 9, 0, 0, b'x'];
+        for frame in [&sized[..], &windowed] {
+            let mut out = Vec::new();
+            let result = Reader::default().decompress(frame, 1 << 30, &mut out);
+            assert!(
+                matches!(&result, Err(CodecError::Malformed { .. }) | Ok(())),
+                "{result:?}"
+            );
+            assert!(out.len() <= 1 && out.capacity() <= ROOM_BYTES_MIN, "{}", out.capacity());
+        }
+    }
+
+    #[test]
+    fn frames_in_a_row() {
+        let mut writer = Writer::default();
+        let mut packed = Vec::new();
+        for part in [&b"one "[..], b"", b"two"] {
+            writer.compress(part, 3, &mut packed).unwrap();
+        }
+        let mut out = Vec::new();
+        Reader::default().decompress(&packed, 7, &mut out).unwrap();
+        assert_eq!(out, b"one two");
+    }
 }
