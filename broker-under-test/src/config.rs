@@ -197,7 +197,7 @@ pub const SETTINGS: &[Setting] = &[
         "log.retention.bytes",
         Kind::Int(-1, i64::MAX),
         "-1",
-        "The oldest segments of a partition go as long as this many bytes are left; -1 keeps them all.",
+        "The oldest segments of a partition go as long as this many bytes are left; -1 keeps them all. With log.layout=commit-log, of the shared log.",
     ),
     setting(
         "log.retention.check.interval.ms",

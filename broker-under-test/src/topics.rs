@@ -464,6 +464,14 @@ impl Topics {
                 }
             }
         }
+        if let Some(shared) = &self.commit_log {
+            let _changing = self.lock();
+            let limit = |name| self.config.int(name);
+            match shared.retain(now_ms, limit("log.retention.ms"), limit("log.retention.bytes")) {
+                Ok(segments) => moved |= segments > 0,
+                Err(error) => tracing::error!(%error, "retention of the shared log failed, tried again later"),
+            }
+        }
         if moved { self.write_checkpoints() } else { Ok(()) }
     }
 

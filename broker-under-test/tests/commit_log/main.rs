@@ -23,6 +23,8 @@ mod recovery;
 #[path = "../it/samples.rs"]
 mod samples;
 #[cfg(test)]
+mod start;
+#[cfg(test)]
 #[path = "../it/support.rs"]
 mod support;
 #[cfg(test)]

@@ -376,8 +376,8 @@ fn checkpointed(dir: &Path) -> u64 {
     position.unwrap().parse().unwrap()
 }
 
-/// In memory where there is such a file system: nothing here asks what a device does.
-fn folder() -> tempfile::TempDir {
+/// A folder in memory where there is such a file system, for tests that ask nothing of a device.
+pub fn memory_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
@@ -390,7 +390,7 @@ proptest! {
         kind in prop::sample::select(vec![EntryKind::Batch, EntryKind::Record]),
         flush in prop::sample::select(vec![FlushPolicy::Never, FlushPolicy::EveryBatch]),
     ) {
-        let folder = folder();
+        let folder = memory_folder();
         let mut model = Model::new(folder.path(), kind, flush);
         for step in &steps {
             model.run(step);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use broker_under_test::log::commit_log::frame::FRAME_BYTES;
 use broker_under_test::storage::{Fault, FaultKind, FaultyDisk, RealDisk};
@@ -277,6 +278,56 @@ fn deleted_records_and_topics_stay_deleted() {
         drop(client);
         server.stop().unwrap();
     }
+}
+
+#[test]
+fn retention_lets_whole_segments_go_and_partitions_begin_with_what_is_left() {
+    let settings = [
+        ("log.segment.bytes", "3000"),
+        ("log.retention.ms", "-1"),
+        ("log.retention.bytes", "6000"),
+        ("log.retention.check.interval.ms", "5"),
+    ];
+    let mut broker = broker(&settings, 60);
+    let mut client = broker.client();
+    // Nothing is added to it any more, so that all of it goes.
+    let quiet = batch_of(1, 200, 1);
+    assert_eq!(client.create_topic("quiet", 1, &[]), 0);
+    client.append("quiet", 0, &quiet);
+    let watchdog = Instant::now() + Duration::from_secs(30);
+    while client.list_offset("quiet", 0, -2).1 == 0 {
+        assert!(Instant::now() < watchdog, "retention lets nothing go");
+        client.append(TOPIC, 0, &batch_of(3, 400, 1));
+    }
+    assert_eq!(client.list_offset("quiet", 0, -1).1, 1);
+    // One segment more than retention lets stay, and the one that is appended to.
+    let left = || {
+        segments(&broker.data_dir())
+            .iter()
+            .filter_map(|s| Some(fs::metadata(s).ok()?.len()))
+            .sum::<u64>()
+    };
+    while left() >= 6000 + 3000 {
+        assert!(Instant::now() < watchdog, "{} bytes are left", left());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(left() >= 6000);
+    drop(client);
+    broker.stop();
+    // Without retention, so that nothing moves while this looks.
+    let server = start_in(&broker.data_dir(), &[]).unwrap();
+    let mut client = Client::connect(server.address);
+    for partition in 0..PARTITIONS {
+        let start = client.list_offset(TOPIC, partition, -2).1;
+        let left = stored(&broker.data_dir(), TOPIC, partition);
+        let first =
+            BatchHeader::parse(&left).map_or_else(|_| client.list_offset(TOPIC, partition, -1).1, |h| h.base_offset);
+        assert_eq!(start, first, "partition {partition}");
+        assert!(client.read_all(TOPIC, partition, start) == left);
+    }
+    assert_eq!(client.append("quiet", 0, &quiet), 1, "offsets go on");
+    drop(client);
+    server.stop().unwrap();
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub mod frame;
 mod lookup;
 mod partition;
 pub mod queue;
+mod queue_files;
 mod recovery;
 mod retention;
 mod scan;

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use kafka_wire::BatchHeader;
 use kafka_wire::batch::HEADER_BYTES;
 
-use super::super::{AppendError, Appended, Bounds, Found, Log, LogError, LogSlice, LogState, ReadEnd, ReadError, io};
+use super::super::lookup::record_at;
+use super::super::{AppendError, Appended, Bounds, Found, Log, LogError, LogSlice, ReadEnd, ReadError, io};
 use super::entry::{EntryKind, Place};
 use super::shared::{CommitLog, Partition};
 use crate::counters::Counter;
@@ -115,12 +116,7 @@ impl CommitLogPartition {
         let Some((header, batch)) = self.batch(place, true)? else {
             return Ok(None);
         };
-        if header.codec() == 0 {
-            let mut records = kafka_wire::RecordIter::new(header, &batch).map_while(Result::ok);
-            let found = records.find(|r| r.offset >= from && r.timestamp_ms >= timestamp_ms);
-            return Ok(found.map(|record| (record.offset, record.timestamp_ms)));
-        }
-        Ok(Some((header.base_offset.max(from), header.base_timestamp)))
+        Ok(record_at(header, &batch, timestamp_ms, from))
     }
 
     /// Number of the entry of the next batch.
@@ -254,11 +250,6 @@ impl Log for CommitLogPartition {
 
     fn flush(&self) -> Result<(), LogError> {
         self.shared.flush()
-    }
-
-    /// The checkpoint of the shared log has it.
-    fn state(&self) -> Result<Option<LogState>, LogError> {
-        Ok(None)
     }
 
     fn remove(&self) -> Result<(), LogError> {

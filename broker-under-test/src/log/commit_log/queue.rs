@@ -5,16 +5,15 @@
 //! only those, and as many behind them: 64 batches at most, so that who reads at the end of a partition needs no entry from disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::{FileHandle, LogError, OpenFiles, io};
 use super::entry::{EntryKind, Place};
-use crate::counters::Counter;
 
 /// Batches whose entries wait in memory before they are written together, and that are kept in memory after that.
-const GROUP_BATCHES: usize = 32;
+pub(super) const GROUP_BATCHES: usize = 32;
 /// With an entry per record, fewer batches make a group.
 const GROUP_ENTRIES: u64 = 4096;
 /// Sequential readers of one partition whose place is remembered.
@@ -83,17 +82,17 @@ pub struct Queue {
 pub(super) struct State {
     pub mark: Mark,
     /// Entries below are in files.
-    written: u64,
+    pub written: u64,
     /// The last batches: those whose entries wait, and some in front of them.
     pub tail: VecDeque<Tailed>,
-    handles: BTreeMap<u64, Arc<FileHandle>>,
+    pub handles: BTreeMap<u64, Arc<FileHandle>>,
     /// Files with bytes that no flush covered.
-    unsynced: BTreeSet<u64>,
+    pub unsynced: BTreeSet<u64>,
     /// A file came or went since the folder was flushed.
-    names_changed: bool,
+    pub names_changed: bool,
     /// Offsets where sequential readers go on, with the numbers of their entries.
     pub readers: VecDeque<(i64, u64)>,
-    removed: bool,
+    pub removed: bool,
 }
 
 /// A batch in memory, with the numbers of its entries.
@@ -238,91 +237,6 @@ impl Queue {
         state.waiting() >= GROUP_BATCHES || end - state.written >= GROUP_ENTRIES
     }
 
-    /// Writes the entries that wait. They are not flushed.
-    pub fn write(&self) -> Result<(), LogError> {
-        self.write_locked(&mut self.lock())
-    }
-
-    fn write_locked(&self, state: &mut State) -> Result<(), LogError> {
-        if state.removed {
-            return Ok(());
-        }
-        let waiting = state.tail.len() - state.waiting();
-        let mut raw = Vec::new();
-        let mut start = state.written;
-        for i in waiting..state.tail.len() {
-            let batch = state.tail[i];
-            for number in batch.number..batch.number + batch.entries {
-                if number % self.format.entries_per_file == 0 && !raw.is_empty() {
-                    self.write_run(state, start, &raw)?;
-                    raw.clear();
-                    start = number;
-                }
-                self.format.kind.encode(&batch.at(number, self.format), &mut raw);
-            }
-        }
-        if !raw.is_empty() {
-            self.write_run(state, start, &raw)?;
-        }
-        state.written = state.mark.next;
-        let too_many = state.tail.len().saturating_sub(GROUP_BATCHES);
-        state.tail.drain(..too_many);
-        Ok(())
-    }
-
-    /// Writes entries of one file.
-    fn write_run(&self, state: &mut State, number: u64, raw: &[u8]) -> Result<(), LogError> {
-        let file = number / self.format.entries_per_file;
-        let within = number % self.format.entries_per_file;
-        let path = self.path(file);
-        let opened = if within == 0 {
-            // What an earlier queue of this name left there is gone.
-            self.create(state, file)
-        } else {
-            match state.handle(self, file).open() {
-                Err(e) if e.kind() == ErrorKind::NotFound => self.create(state, file),
-                other => other.map_err(io("open", &path)),
-            }
-        }?;
-        let written = opened.write_all_at(&mut [IoSlice::new(raw)], within * self.format.kind.width() as u64);
-        let calls = written.map_err(io("write", path))?;
-        self.files.counters().add(Counter::CallPwriteIndex, calls);
-        state.unsynced.insert(file);
-        Ok(())
-    }
-
-    fn create(&self, state: &mut State, file: u64) -> Result<Arc<dyn crate::storage::StoredFile>, LogError> {
-        let storage = self.files.storage();
-        storage.create_dir(&self.dir).map_err(io("create", &self.dir))?;
-        let path = self.path(file);
-        let handle = self.files.create(&path).map_err(io("create", &path))?;
-        let opened = handle.open().map_err(io("open", path))?;
-        state.handles.insert(file, Arc::new(handle));
-        state.names_changed = true;
-        Ok(opened)
-    }
-
-    /// Writes what waits and flushes everything. Whether files came or went, so that the folder above has to be flushed too.
-    pub fn sync(&self) -> Result<bool, LogError> {
-        let (unsynced, names_changed) = {
-            let mut state = self.lock();
-            self.write_locked(&mut state)?;
-            let files = std::mem::take(&mut state.unsynced);
-            let handles: Vec<_> = files.into_iter().map(|file| state.handle(self, file)).collect();
-            (handles, std::mem::take(&mut state.names_changed))
-        };
-        for handle in unsynced {
-            self.files.counters().add(Counter::CallFdatasync, 1);
-            let flushed = handle.open().and_then(|file| file.sync_data());
-            flushed.map_err(io("flush", handle.path()))?;
-        }
-        if names_changed {
-            let flushed = self.files.storage().sync_dir(&self.dir);
-            flushed.map_err(io("flush", &self.dir))?;
-        }
-        Ok(names_changed)
-    }
-
     /// Forgets the entries in front of `number`, whose partition begins at `first_offset` then, and removes the files that hold no other.
     pub fn forget_before(&self, number: u64, first_offset: i64) -> Result<(), LogError> {
         let gone = {
@@ -358,21 +272,6 @@ impl Queue {
         state.start_at(number);
     }
 
-    /// Removes its files; nothing is written any more.
-    pub fn remove(&self) -> Result<(), LogError> {
-        {
-            let mut state = self.lock();
-            state.removed = true;
-            state.handles.clear();
-            state.unsynced.clear();
-            state.names_changed = false;
-        }
-        match self.files.storage().remove_dir(&self.dir) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(io("remove", &self.dir)(e)),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -387,7 +286,7 @@ impl State {
     }
 
     /// Batches whose entries are not in a file yet.
-    fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.tail
             .iter()
             .rev()

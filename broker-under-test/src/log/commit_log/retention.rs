@@ -8,10 +8,10 @@ use super::segments::Segment;
 use super::shared::{CommitLog, lock};
 
 impl CommitLog {
-    /// Removes segments: those whose newest record is older than `age_ms_max`, and the oldest of more than `bytes_max`; -1 is no limit. A segment
-    /// that is appended to is rolled when all of it is too old, and never goes otherwise. Answers how many went.
+    /// Removes segments: those whose latest record is older than `age_ms_max`, and the oldest ones as long as `bytes_max` are left; -1 is no limit. The
+    /// active one goes only when all are too old, and is rolled then. Answers how many went.
     ///
-    /// Where partitions begin then is in the checkpoint before anything is removed.
+    /// Where partitions begin then is in the checkpoint before anything is removed. Topics must not come or go meanwhile.
     pub fn retain(&self, now_ms: i64, age_ms_max: i64, bytes_max: i64) -> Result<usize, LogError> {
         let _one = lock(&self.checkpointing);
         let too_old = |s: &Segment| {
@@ -46,6 +46,10 @@ impl CommitLog {
         self.checkpoint_locked()?;
         for Segment { base, file, .. } in gone.iter().map(Arc::as_ref) {
             tracing::info!(segment = %file.path().display(), position = base, "removed by retention");
+            if Arc::strong_count(file) > 1 {
+                // Readers that hold it can finish.
+                file.keep().map_err(io("open", file.path()))?;
+            }
             let removed = self.files.storage().remove_file(file.path());
             removed.map_err(io("remove", file.path()))?;
         }
