@@ -66,7 +66,7 @@ impl Broker {
     ) -> Result<Self, LogError> {
         let config = Arc::new(config);
         let dir = config.data_dir();
-        storage.create_dir(&dir).map_err(io("create", &dir))?;
+        create_dir(storage.as_ref(), &dir).map_err(io("create", &dir))?;
         // Not through the storage: the lock is of this process and says nothing after a crash.
         let lock_path = dir.join(".lock");
         let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
@@ -81,7 +81,8 @@ impl Broker {
         let cluster_id = cluster_id(storage.as_ref(), &dir, &config)?;
         let marker = dir.join(CLEAN_SHUTDOWN);
         let clean = match storage.remove_file(&marker) {
-            Ok(()) => true,
+            // Durably: a mark that comes back after a power cut would keep the next start from looking at what it left.
+            Ok(()) => storage.sync_dir(&dir).map(|()| true).map_err(io("flush", &dir))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
             Err(e) => return Err(io("remove", marker)(e)),
         };
@@ -148,6 +149,18 @@ impl Broker {
             b"{\"version\":0}\n",
         )
     }
+}
+
+/// Makes the data folder and those above it, durably: after a power cut an empty one would pass for a new broker.
+fn create_dir(storage: &dyn Storage, dir: &Path) -> std::io::Result<()> {
+    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && storage.info(folder).is_err();
+    let made: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    storage.create_dir(dir)?;
+    for folder in made {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        storage.sync_dir(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// The text of a small file; `None` when it is not there.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::broker::Broker;
-use crate::log::FlushPolicy;
+use crate::log::{FlushPolicy, LogError};
 
 /// A thread that looks after the logs until it is stopped.
 #[derive(Debug)]
@@ -73,8 +73,10 @@ fn duties(broker: &Broker) -> Vec<Duty> {
 fn flush(broker: &Broker) {
     for topic in broker.topics.all() {
         for log in &topic.partitions {
-            if let Err(error) = log.flush() {
-                tracing::error!(topic = topic.name, %error, "background flush failed, the log is offline");
+            match log.flush() {
+                // It was told when it failed.
+                Ok(()) | Err(LogError::Offline(_)) => {}
+                Err(error) => tracing::error!(topic = topic.name, %error, "background flush failed"),
             }
         }
     }

@@ -451,34 +451,48 @@ impl Topics {
         checkpoint::replace(self.storage.as_ref(), &self.dir.join(FILE), &raw)
     }
 
-    /// Lets go of what retention does not keep at that time, in milliseconds since 1970, and writes down where logs begin now.
+    /// Lets go of what retention does not keep at that time, in milliseconds since 1970, and removes it once it is written down where logs begin now.
     pub fn retain(&self, now_ms: i64) -> Result<(), LogError> {
-        let mut moved = false;
+        let mut moved = Vec::new();
         for topic in self.all() {
             for (partition, log) in topic.partitions.iter().enumerate() {
                 match log.retain(now_ms) {
-                    Ok(some_went) => moved |= some_went,
+                    Ok(true) => moved.push(log.clone()),
+                    Ok(false) => {}
                     Err(error) => {
                         tracing::error!(topic = topic.name, partition, %error, "retention failed, tried again later")
                     }
                 }
             }
         }
+        let mut shared_moved = false;
         if let Some(shared) = &self.commit_log {
             let _changing = self.lock();
             let limit = |name| self.config.int(name);
             match shared.retain(now_ms, limit("log.retention.ms"), limit("log.retention.bytes")) {
-                Ok(segments) => moved |= segments > 0,
+                Ok(segments) => shared_moved = segments > 0,
                 Err(error) => tracing::error!(%error, "retention of the shared log failed, tried again later"),
             }
         }
-        if moved { self.write_checkpoints() } else { Ok(()) }
+        match moved.is_empty() && !shared_moved {
+            true => Ok(()),
+            false => self.settle_starts(&moved),
+        }
     }
 
     /// Writes where each log begins and from where a recovery must look.
     pub fn write_checkpoints(&self) -> Result<(), LogError> {
         let _changing = self.lock();
         self.write_checkpoints_locked(false)
+    }
+
+    /// Remembers where logs begin whose start was moved, then removes what is below.
+    ///
+    /// # Errors
+    /// The start could not be written: nothing is removed, and after a crash the records may be back. Or a file could not be removed.
+    pub fn settle_starts(&self, moved: &[Arc<dyn Log>]) -> Result<(), LogError> {
+        self.write_checkpoints()?;
+        moved.iter().try_for_each(|log| log.remove_deleted())
     }
 
     /// As [`Self::write_checkpoints`], while `changing` is held: two writers would use the same temporary file.
@@ -507,14 +521,22 @@ impl Topics {
     }
 
     /// Flushes every log and writes the checkpoints; for a clean shutdown.
+    ///
+    /// # Errors
+    /// The first log's that could not be flushed; the others are, and the checkpoints tell which.
     pub fn flush(&self) -> Result<(), LogError> {
         let _changing = self.lock();
+        let mut flushed = Ok(());
         for topic in self.all() {
             for log in &topic.partitions {
-                log.flush()?;
+                if let Err(error) = log.flush() {
+                    tracing::error!(topic = topic.name, %error, "not flushed");
+                    flushed = flushed.and(Err(error));
+                }
             }
         }
-        self.write_checkpoints_locked(true)?;
+        self.write_checkpoints_locked(flushed.is_ok())?;
+        flushed?;
         self.write_states()
     }
 

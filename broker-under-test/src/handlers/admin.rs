@@ -239,7 +239,7 @@ pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> Delete
 }
 
 pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
-    let mut moved = false;
+    let mut moved = Vec::new();
     let mut one = |topic: &TopicName, p: &DeleteRecordsPartition| {
         let result = DeleteRecordsPartitionResult::default().with_partition_index(p.partition_index);
         let refused = |error: ErrorCode| result.clone().with_low_watermark(-1).with_error_code(error.code());
@@ -254,7 +254,9 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
         let before = log.bounds().start();
         match log.delete_before(offset) {
             Ok(start) => {
-                moved |= start != before;
+                if start != before {
+                    moved.push(log);
+                }
                 result.with_low_watermark(start)
             }
             Err(ReadError::OutOfRange { .. }) => refused(ErrorCode::OffsetOutOfRange),
@@ -274,14 +276,11 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
                 .with_partitions(partitions)
         })
         .collect();
-    let written = if moved {
-        call.broker.topics.write_checkpoints()
-    } else {
-        Ok(())
-    };
-    if let Err(error) = written {
+    if !moved.is_empty()
+        && let Err(error) = call.broker.topics.settle_starts(&moved)
+    {
         // The records are gone for readers now; after a crash they may come back, as in Kafka.
-        tracing::error!(%error, "log start offsets were not written");
+        tracing::error!(%error, "what was deleted is not removed yet");
     }
     DeleteRecordsResponse::default().with_topics(topics)
 }

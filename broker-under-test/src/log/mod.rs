@@ -63,11 +63,15 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Offset and time of the first record that has the greatest timestamp.
     fn max_time(&self) -> Result<Option<(i64, i64)>, LogError>;
 
-    /// DeleteRecords: moves the log's start up to `offset` and removes what is wholly below it, if the layout can. Answers the start.
+    /// DeleteRecords: moves the log's start up to `offset`. Answers the start.
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] behind the high watermark.
     fn delete_before(&self, offset: i64) -> Result<i64, ReadError>;
+
+    /// Removes what is wholly below the start, if the layout can. The start must be on the device by then: after a power cut any subset of the
+    /// removed files may be back, and only the start tells them from a log with holes.
+    fn remove_deleted(&self) -> Result<(), LogError>;
 
     /// Everything below this offset is on the device; what indexes say of it, too, when this returns.
     fn recovery_point(&self) -> i64;
@@ -80,7 +84,7 @@ pub trait Log: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Removes what retention lets go of at that time (milliseconds since 1970); answers whether the log's start moved.
+    /// Moves the start behind what retention lets go of at that time (milliseconds since 1970); answers whether it moved.
     fn retain(&self, _now_ms: i64) -> Result<bool, LogError> {
         Ok(false)
     }
@@ -187,6 +191,9 @@ pub enum LogError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A write or a flush failed earlier; what is on the device is not known.
+    #[error("{}: offline since a write or a flush failed; restart the broker when the cause is mended", .0.display())]
+    Offline(PathBuf),
     /// A read-only segment that is damaged; the broker does not repair what it may not write.
     #[error("{} is read-only and damaged at byte {position}: {problem}", path.display())]
     Damaged {

@@ -7,7 +7,7 @@ use super::open_files::OpenFiles;
 use super::partition::{Limits, OpenMode};
 use super::segment::Segment;
 use super::state::LogState;
-use super::{FlushPolicy, LogError, io};
+use super::{LogError, io};
 use crate::storage::Storage;
 
 /// The segments of a log, by base offset.
@@ -51,7 +51,14 @@ pub(super) fn by_files(
 ) -> Result<Opened, LogError> {
     let storage = files.storage();
     storage.create_dir(dir).map_err(io("create", dir))?;
-    let bases = bases(storage, dir)?;
+    let mut bases = bases(storage, dir)?;
+    // What an interrupted removal left below the start, with holes or without.
+    let below = bases
+        .partition_point(|base| *base <= mode.start_offset)
+        .saturating_sub(1);
+    for base in bases.drain(..below) {
+        Segment::remove_files(storage, &Segment::path_of(dir, base))?;
+    }
     let mut segments: Vec<Arc<Segment>> = Vec::new();
     let mut next_offset = bases.first().copied().unwrap_or(0);
     for (i, base) in bases.iter().copied().enumerate() {
@@ -74,6 +81,11 @@ pub(super) fn by_files(
             _ => {
                 let scan = segment.recover(mode.recovery_point, false)?;
                 cut_bytes = scan.cut_bytes;
+                if ends_at == Some(scan.next_offset) {
+                    // A closed one, which the next recovery point lies behind: from then on its indexes are believed.
+                    segment.complete_indexes()?;
+                    segment.sync_indexes()?;
+                }
                 scan.next_offset
             }
         };
@@ -116,7 +128,7 @@ fn bases(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Vec<i64>, LogError> {
     Ok(bases)
 }
 
-/// A new active segment, whose name is on the device before anything in it can be acknowledged as flushed.
+/// A new active segment. Its name is not on the device yet.
 pub(super) fn create(
     files: &Arc<OpenFiles>,
     dir: &Path,
@@ -126,9 +138,6 @@ pub(super) fn create(
     let segment = Segment::create(files, dir, base_offset, limits.index_interval_bytes)?;
     if limits.preallocate {
         segment.preallocate(limits.segment_bytes)?;
-    }
-    if limits.flush != FlushPolicy::Never {
-        files.storage().sync_dir(dir).map_err(io("flush", dir))?;
     }
     Ok(segment)
 }

@@ -1,7 +1,7 @@
 //! A partition's log: its segments in order, appends, reads, recovery.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kafka_wire::BatchHeader;
@@ -54,13 +54,15 @@ pub struct PartitionLog {
     leader_epoch: i32,
     segments: RwLock<Vec<Arc<Segment>>>,
     /// Held while something is appended or removed.
-    pub(super) appender: Mutex<()>,
+    pub(super) appender: Mutex<Appender>,
     pub(super) bounds: Bounds,
     /// In offsets.
     commit: GroupCommit,
     /// Up to this offset the indexes are on the device, or promised by the last clean stop.
     indexes_synced: Mutex<i64>,
     pub(super) offline: AtomicBool,
+    /// Segments up to the one of this base offset have names that are on the device.
+    named_until: AtomicI64,
     counters: Arc<Counters>,
 }
 
@@ -73,6 +75,12 @@ pub struct OpenMode {
     pub recovery_point: i64,
     /// From the checkpoint; 0 when there is none.
     pub start_offset: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Appender {
+    /// A roll began and was not finished: the active segment takes nothing more.
+    must_roll: bool,
 }
 
 impl PartitionLog {
@@ -98,7 +106,8 @@ impl PartitionLog {
         };
         let first = opened.segments.first().map_or(0, |s| s.base_offset);
         let flushed = if mode.clean { opened.end_offset } else { 0 };
-        Ok(PartitionLog {
+        let end_offset = opened.end_offset;
+        let log = PartitionLog {
             files: files.clone(),
             dir: dir.to_owned(),
             limits,
@@ -109,23 +118,51 @@ impl PartitionLog {
             commit: GroupCommit::new(flushed as u64),
             indexes_synced: Mutex::new(flushed),
             offline: AtomicBool::new(false),
+            named_until: AtomicI64::new(-1),
             counters: files.counters().clone(),
-        })
+        };
+        if limits.flush == FlushPolicy::EveryBatch && !mode.clean && end_offset > mode.recovery_point {
+            // A process that was killed leaves bytes in memory that no flush covered, and readers are about to see them.
+            log.flush()?;
+        }
+        Ok(log)
     }
 
-    pub(super) fn roll(&self, active: &Segment, base_offset: i64) -> Result<Arc<Segment>, LogError> {
+    /// Closes the active segment and begins the next one. It can be tried again after an error, unless a flush failed.
+    pub(super) fn roll(
+        &self,
+        appender: &mut Appender,
+        active: &Segment,
+        base_offset: i64,
+    ) -> Result<Arc<Segment>, LogError> {
         active.complete_indexes()?;
-        active.flush()?;
-        active.sync_indexes()?;
+        self.or_offline(active.flush().and_then(|()| active.sync_indexes()))?;
+        // A file of the next one's name may be there from now on, so that nothing more may be added to this one.
+        appender.must_roll = true;
+        let fresh = Arc::new(open::create(&self.files, &self.dir, base_offset, self.limits)?);
+        // Names of the indexes and of the new segment; without the latter, bytes in it could be flushed and lost.
+        self.or_offline(self.flush_names(base_offset))?;
         self.bounds
             .raise_high_watermark(base_offset, || active.file().publish(active.written()));
-        let fresh = Arc::new(open::create(&self.files, &self.dir, base_offset, self.limits)?);
         self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push(fresh.clone());
+        appender.must_roll = false;
         tracing::info!(folder = %self.dir.display(), base_offset, "rolled a segment");
         Ok(fresh)
+    }
+
+    /// After a flush that failed, nobody knows what is on the device, and no second flush would tell.
+    fn or_offline(&self, flushed: Result<(), LogError>) -> Result<(), LogError> {
+        flushed.inspect_err(|_| self.offline.store(true, Ordering::Release))
+    }
+
+    fn flush_names(&self, until: i64) -> Result<(), LogError> {
+        let flushed = self.files.storage().sync_dir(&self.dir);
+        flushed.map_err(io("flush", &self.dir))?;
+        self.named_until.fetch_max(until, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Flushes what was written when this began, lets readers see it, and answers how far that is.
@@ -138,6 +175,10 @@ impl PartitionLog {
         };
         // Rolling flushed all older segments.
         active.flush()?;
+        if self.named_until.load(Ordering::Acquire) < active.base_offset {
+            // The first flush, which is worth nothing without a name that leads to the bytes.
+            self.flush_names(active.base_offset)?;
+        }
         self.bounds.raise_high_watermark(end, || active.file().publish(written));
         Ok(end as u64)
     }
@@ -149,17 +190,6 @@ impl PartitionLog {
 
     pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Moves the start up to `offset` and removes segments that are wholly below it, oldest first. The lock of the appender is held.
-    pub(super) fn remove_below(&self, offset: i64) -> Result<(), LogError> {
-        self.bounds.raise_start(offset);
-        let gone: Vec<_> = {
-            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-            let keep = segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
-            segments.drain(..keep).collect()
-        };
-        gone.into_iter().try_for_each(|segment| segment.remove())
     }
 
     fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
@@ -185,28 +215,26 @@ impl Log for PartitionLog {
     }
 
     fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<Appended, AppendError> {
-        let appender = lock(&self.appender);
+        let mut appender = lock(&self.appender);
         if self.offline.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
         }
         let base_offset = self.bounds.end();
         let mut active = self.active();
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
-        let full = active.is_sealed()
+        let full = appender.must_roll
+            || active.is_sealed()
             || active.written() > 0 && active.written() + batch.len() as u64 > self.limits.segment_bytes;
         if full || relative_end > i64::from(i32::MAX) {
-            active = self.roll(&active, base_offset).inspect_err(|_| {
-                // A flush that failed may have dropped what it should have written.
-                self.offline.store(true, Ordering::Release);
-            })?;
+            active = self.roll(&mut appender, &active, base_offset)?;
         }
         let mut prefix = [0u8; 16];
         prefix.copy_from_slice(&batch[..16]);
         prefix[..8].copy_from_slice(&base_offset.to_be_bytes());
         prefix[12..].copy_from_slice(&self.leader_epoch.to_be_bytes());
         if let Err(error) = active.append(&prefix, batch, base_offset, header.max_timestamp) {
-            // Whether the bytes are there is unknown: nothing may be acknowledged on top of them.
-            self.offline.store(true, Ordering::Release);
+            // Nothing was acknowledged on top: with the rest of it cut off, the next append may go on, when there is room again for example.
+            self.or_offline(active.cut_unwritten())?;
             return Err(error.into());
         }
         self.counters.add(Counter::AppendBatches, 1);
@@ -298,13 +326,23 @@ impl Log for PartitionLog {
     }
 
     fn delete_before(&self, offset: i64) -> Result<i64, ReadError> {
-        let _appender = lock(&self.appender);
         let (start, end) = (self.bounds.start(), self.bounds.high_watermark());
         if offset > end || offset < 0 {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
-        self.remove_below(offset)?;
+        self.bounds.raise_start(offset);
         Ok(self.bounds.start())
+    }
+
+    fn remove_deleted(&self) -> Result<(), LogError> {
+        let _appender = lock(&self.appender);
+        let start = self.bounds.start();
+        let gone: Vec<_> = {
+            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+            let keep = segments.partition_point(|s| s.base_offset <= start).saturating_sub(1);
+            segments.drain(..keep).collect()
+        };
+        gone.iter().try_for_each(|segment| segment.remove())
     }
 
     fn retain(&self, now_ms: i64) -> Result<bool, LogError> {
@@ -326,11 +364,15 @@ impl Log for PartitionLog {
     }
 
     fn flush(&self) -> Result<(), LogError> {
-        match self.await_flush(self.bounds.end() as u64) {
-            Err(AppendError::Log(error)) => Err(error),
-            // It was told when it failed.
-            Err(AppendError::Offline) | Ok(()) => Ok(()),
-        }
+        let flushed = match self.offline.load(Ordering::Acquire) {
+            true => Err(AppendError::Offline),
+            false => self.await_flush(self.bounds.end() as u64),
+        };
+        flushed.map_err(|error| match error {
+            AppendError::Log(error) => error,
+            // Not forgotten after it was told: whoever flushes relies on it, a clean stop above all.
+            AppendError::Offline => LogError::Offline(self.dir.clone()),
+        })
     }
 
     fn state(&self) -> Result<Option<LogState>, LogError> {

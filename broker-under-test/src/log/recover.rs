@@ -24,15 +24,15 @@ pub struct Scan {
 }
 
 impl Segment {
-    /// Checks every batch from the last index entry at or below `from` on (header, CRC, offsets that follow each other), cuts off what is torn, and
+    /// Checks every batch from the last index entry below `from` on (header, CRC, offsets that follow each other), cuts off what is torn, and
     /// completes the indexes. With `sparse`, offsets may be missing, as compaction leaves them.
     pub fn recover(&self, from: i64, sparse: bool) -> Result<Scan, LogError> {
         let loaded = self.load_indexes()?;
         let indexes = loaded.unwrap_or_else(|| Indexes::empty(&self.files, self.path(), self.index_interval_bytes));
-        // Entries behind the recovery point may speak of bytes that never arrived.
+        // Entries from the recovery point on may speak of bytes that never arrived.
         let trusted = u32::try_from(from - self.base_offset)
             .ok()
-            .and_then(|relative| indexes.places.floor(|place| place.relative_offset <= relative));
+            .and_then(|relative| indexes.places.floor(|place| place.relative_offset < relative));
         indexes.truncate(trusted);
         let mut batches = Checked {
             segment: self,

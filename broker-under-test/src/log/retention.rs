@@ -1,17 +1,17 @@
 //! Retention: whole segments go, oldest first, when their latest record is too old or the log is too large.
 //!
 //! As in Kafka, a segment goes by its latest record, so that records may stay longer than they must, and the active one is rolled when it should go
-//! too. The log's start follows from the first segment that is left, should a crash come before it is written down.
+//! too. Only the start moves here; the files go when it is on the device.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::LogError;
-use super::partition::{PartitionLog, lock};
+use super::partition::{Appender, PartitionLog, lock};
 use super::segment::Segment;
 
 impl PartitionLog {
-    /// Removes what may go at that time; answers whether anything went.
+    /// Moves the start behind what may go at that time; answers whether it moved.
     pub(super) fn retain_at(&self, now_ms: i64) -> Result<bool, LogError> {
         // Counted without the appender's lock, as it may read indexes.
         let (end, segments) = (self.bounds.end(), self.segments());
@@ -19,33 +19,29 @@ impl PartitionLog {
         if count == 0 {
             return Ok(false);
         }
-        let _appender = lock(&self.appender);
+        let mut appender = lock(&self.appender);
         if self.offline.load(Ordering::Acquire) {
             return Ok(false);
         }
         let start = match segments.get(count) {
             Some(first_left) => first_left.base_offset,
-            None => self.roll_all(end)?,
+            None => self.roll_all(&mut appender, end)?,
         };
         if start <= self.bounds.start() || start > self.bounds.high_watermark() {
             return Ok(false);
         }
-        tracing::info!(folder = %self.dir.display(), start, "removed by retention");
-        self.remove_below(start)?;
+        tracing::info!(folder = %self.dir.display(), start, "begins there by retention");
+        self.bounds.raise_start(start);
         Ok(true)
     }
 
     /// Makes room for a log without a record: the active segment goes with the others, if nothing was appended since `end`.
-    fn roll_all(&self, end: i64) -> Result<i64, LogError> {
+    fn roll_all(&self, appender: &mut Appender, end: i64) -> Result<i64, LogError> {
         let active = self.active();
         if self.bounds.end() != end {
             return Ok(active.base_offset);
         }
-        let fresh = self.roll(&active, end).inspect_err(|_| {
-            // A flush that failed may have dropped what it should have written.
-            self.offline.store(true, Ordering::Release);
-        })?;
-        Ok(fresh.base_offset)
+        Ok(self.roll(appender, &active, end)?.base_offset)
     }
 
     /// How many segments at the front are older than `retention.ms`.

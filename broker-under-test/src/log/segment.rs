@@ -14,7 +14,7 @@ use super::open_files::OpenFiles;
 use super::state::{IndexState, SegmentState};
 use super::{LogError, io};
 use crate::counters::Counter;
-use crate::storage::StoredFile;
+use crate::storage::{Storage, StoredFile};
 
 /// A segment of a partition log.
 #[derive(Debug)]
@@ -186,7 +186,7 @@ impl Segment {
     /// Writes a batch whose first 16 bytes are replaced by `stamped_prefix` behind what is there. Readers see it after [`LogFile::publish`].
     ///
     /// # Errors
-    /// The file system's; the file is cut back to where it was, so that no half batch stays.
+    /// The file system's. Half a batch may be there, until [`Self::cut_unwritten`].
     pub fn append(
         &self,
         stamped_prefix: &[u8; 16],
@@ -200,19 +200,24 @@ impl Segment {
         let mut parts = [IoSlice::new(stamped_prefix), IoSlice::new(&batch[16..])];
         match stored.write_all_at(&mut parts, position) {
             Ok(calls) => self.files.counters().add(Counter::CallPwritev, calls),
-            Err(source) => {
-                if let Err(error) = stored.set_len(position) {
-                    tracing::error!(segment = %self.path().display(), %error, "could not cut a failed write off");
-                }
-                return Err(io("append to", self.path())(source));
-            }
+            Err(source) => return Err(io("append to", self.path())(source)),
         }
         self.written.store(position + batch.len() as u64, Ordering::Release);
         let place = Place {
             relative_offset: (base_offset - self.base_offset) as u32,
             position: position as u32,
         };
-        indexes.add(place, max_timestamp)
+        if let Err(error) = indexes.add(place, max_timestamp) {
+            // The batch is there; its entry waits in memory.
+            tracing::warn!(%error, "index entries are written later");
+        }
+        Ok(())
+    }
+
+    /// Cuts off what a write that failed has left.
+    pub fn cut_unwritten(&self) -> Result<(), LogError> {
+        let cut = self.stored()?.set_len(self.written());
+        cut.map_err(io("truncate", self.path()))
     }
 
     /// Where in the segment a batch is.
@@ -269,10 +274,14 @@ impl Segment {
         if Arc::strong_count(&self.file) > 1 {
             self.file.keep().map_err(io("open", self.path()))?;
         }
-        let storage = self.files.storage();
-        storage.remove_file(self.path()).map_err(io("remove", self.path()))?;
+        Self::remove_files(self.files.storage(), self.path())
+    }
+
+    /// Removes the files of the segment whose log is at `path`.
+    pub fn remove_files(storage: &Arc<dyn Storage>, path: &Path) -> Result<(), LogError> {
+        storage.remove_file(path).map_err(io("remove", path))?;
         for extension in ["index", "timeindex"] {
-            let path = self.path().with_extension(extension);
+            let path = path.with_extension(extension);
             match storage.remove_file(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", path)(e)),
                 _ => {}

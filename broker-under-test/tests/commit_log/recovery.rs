@@ -331,8 +331,9 @@ fn retention_lets_whole_segments_go_and_partitions_begin_with_what_is_left() {
 }
 
 #[test]
-fn a_failed_write_or_flush_takes_every_partition_offline_and_reads_go_on() {
-    for what in [FaultKind::FailWrite, FaultKind::FailFlush] {
+fn a_failed_flush_or_a_write_that_stays_takes_every_partition_offline_and_reads_go_on() {
+    // A write that failed is cut off again, and the log goes on; here the cut fails too.
+    for (what, count) in [(FaultKind::FailWrite, 2), (FaultKind::FailFlush, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let disk = FaultyDisk::new(Arc::new(RealDisk), &folder.path().join("graveyard")).unwrap();
         let mut config = Config::default();
@@ -353,7 +354,7 @@ fn a_failed_write_or_flush_takes_every_partition_offline_and_reads_go_on() {
             what,
             path: "commitlog/0".to_owned(),
             nth: 1,
-            count: Some(1),
+            count: Some(count),
         });
         for partition in 0..PARTITIONS {
             let refused = client.produce(TOPIC, partition, &batch_of(2, 300, 2));
@@ -367,9 +368,8 @@ fn a_failed_write_or_flush_takes_every_partition_offline_and_reads_go_on() {
         assert_eq!((read.error_code, read.high_watermark), (0, 2));
         drop(client);
         let stopped = server.stop();
-        // A flush that failed is not made good by a later one, so there is no clean stop after it.
-        assert_eq!(stopped.is_err(), what == FaultKind::FailFlush);
-        assert_eq!(dir.join(".kafka_cleanshutdown").exists(), what == FaultKind::FailWrite);
+        // What is on the device is not known, and a later flush does not tell: there is no clean stop after it.
+        assert!(stopped.is_err() && !dir.join(".kafka_cleanshutdown").exists());
         let server = start_in(&dir, &[]).unwrap();
         let mut client = Client::connect(server.address);
         let end = client.list_offset(TOPIC, 0, -1).1;

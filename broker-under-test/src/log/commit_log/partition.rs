@@ -244,6 +244,10 @@ impl Log for CommitLogPartition {
         Ok(self.bounds().start())
     }
 
+    fn remove_deleted(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn recovery_point(&self) -> i64 {
         self.partition.durable.load(Ordering::Acquire)
     }

@@ -22,7 +22,7 @@ impl CommitLog {
             let mut appender = lock(&self.appender);
             // An append may have come in between.
             if self.segments.all().iter().all(|s| too_old(s)) {
-                self.roll(&mut appender).inspect_err(|_| self.take_offline())?;
+                self.roll(&mut appender)?;
             }
         }
         let mut bytes: u64 = segments.iter().map(|s| s.bytes()).sum();

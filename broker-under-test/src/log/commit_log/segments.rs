@@ -73,23 +73,24 @@ impl Segment {
     /// Writes behind what is there; readers see it after it is published.
     ///
     /// # Errors
-    /// The file system's; the file is cut back to where it was, so that no half frame stays.
+    /// The file system's. Half a frame may be there, until [`Self::cut_unwritten`].
     pub fn append(&self, parts: &mut [IoSlice], policy: FlushPolicy, counters: &Counters) -> Result<(), LogError> {
         let end = self.bytes();
         let stored = self.file.open().map_err(io("open", self.path()))?;
         match stored.write_all_at(parts, end) {
             Ok(calls) => counters.add(Counter::CallPwritev, calls),
-            Err(source) => {
-                if let Err(error) = stored.set_len(end) {
-                    tracing::error!(segment = %self.path().display(), %error, "could not cut a failed write off");
-                }
-                return Err(io("append to", self.path())(source));
-            }
+            Err(source) => return Err(io("append to", self.path())(source)),
         }
         if policy != FlushPolicy::Never {
             self.file.set_unflushed(true);
         }
         Ok(())
+    }
+
+    /// Cuts off what a write that failed has left.
+    pub fn cut_unwritten(&self) -> Result<(), LogError> {
+        let cut = self.file.open().and_then(|file| file.set_len(self.bytes()));
+        cut.map_err(io("truncate", self.path()))
     }
 
     pub fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<(), LogError> {

@@ -85,6 +85,8 @@ pub(super) struct Appender {
     pub unflushed: Vec<Arc<Partition>>,
     /// What a checkpoint may say once everything in front of it was flushed: a segment was rolled there.
     pub due: Option<Checkpoint>,
+    /// A roll began and was not finished: the active segment takes nothing more.
+    pub must_roll: bool,
 }
 
 /// A partition in the shared log.
@@ -172,8 +174,9 @@ impl CommitLog {
         }
         let framed = (FRAME_BYTES + batch.len()) as u64;
         let mut active = self.segments.active();
-        if active.bytes() > 0 && active.bytes() + framed > self.options.limits.segment_bytes {
-            active = self.roll(&mut appender).inspect_err(|_| self.take_offline())?;
+        let is_full = active.bytes() > 0 && active.bytes() + framed > self.options.limits.segment_bytes;
+        if appender.must_roll || is_full {
+            active = self.roll(&mut appender)?;
         }
         let base_offset = partition.bounds.end();
         let mut stamped = [0u8; STAMPED_BYTES];
@@ -187,10 +190,11 @@ impl CommitLog {
         };
         let front = frame.encode(appender.end, &stamped);
         let mut parts = [IoSlice::new(&front), IoSlice::new(&batch[STAMPED_BYTES..])];
-        // After an error nobody knows whether the bytes are there: nothing may be acknowledged on top of them.
-        active
-            .append(&mut parts, self.options.limits.flush, self.counters())
-            .inspect_err(|_| self.take_offline())?;
+        if let Err(error) = active.append(&mut parts, self.options.limits.flush, self.counters()) {
+            // Nothing was acknowledged on top: with the rest of it cut off, the next append may go on, when there is room again for example.
+            active.cut_unwritten().inspect_err(|_| self.take_offline())?;
+            return Err(error.into());
+        }
         active.file.publish(active.bytes() + framed);
         active.time_max.fetch_max(header.max_timestamp, Ordering::Relaxed);
         let end = base_offset + i64::from(header.records_count);
@@ -226,7 +230,10 @@ impl CommitLog {
 
     /// Begins a segment. The one before is flushed by the next flush that somebody waits for, or by the next checkpoint.
     pub(super) fn roll(&self, appender: &mut Appender) -> Result<Arc<Segment>, LogError> {
+        // A file of the next one's name may be there from now on, so that nothing more may be added to the one in front of it.
+        appender.must_roll = true;
         let fresh = Segment::create(&self.files, &self.dir, appender.end, self.options.limits)?;
+        appender.must_roll = false;
         let fresh = Arc::new(fresh);
         self.segments.push(fresh.clone());
         appender.due = Some(self.snapshot(appender));
@@ -250,11 +257,15 @@ impl CommitLog {
     /// Flushes everything that was appended.
     pub fn flush(&self) -> Result<(), LogError> {
         let end = lock(&self.appender).end;
-        match self.await_flush(end) {
-            Err(AppendError::Log(error)) => Err(error),
-            // It was told when it failed.
-            Err(AppendError::Offline) | Ok(()) => Ok(()),
-        }
+        let flushed = match self.offline.load(Ordering::Acquire) {
+            true => Err(AppendError::Offline),
+            false => self.await_flush(end),
+        };
+        flushed.map_err(|error| match error {
+            AppendError::Log(error) => error,
+            // Not forgotten after it was told: whoever flushes relies on it, a clean stop above all.
+            AppendError::Offline => LogError::Offline(self.dir.clone()),
+        })
     }
 
     /// Flushes what was written when this began, lets readers of all partitions in it see it, and answers how far that is.
@@ -370,6 +381,7 @@ impl CommitLog {
                 end,
                 unflushed: Vec::new(),
                 due: None,
+                must_roll: false,
             }),
             commit: GroupCommit::new(flushed),
             offline: AtomicBool::new(false),
