@@ -86,7 +86,7 @@ fn retain(broker: &Broker) {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
     if let Err(error) = broker.topics.retain(now_ms) {
-        tracing::error!(%error, "log start offsets were not written");
+        tracing::error!(%error, "retention failed, tried again later");
     }
 }
 

@@ -452,17 +452,16 @@ impl Topics {
     }
 
     /// Lets go of what retention does not keep at that time, in milliseconds since 1970, and removes it once it is written down where logs begin now.
+    ///
+    /// # Errors
+    /// The first one; the other logs had their turn all the same.
     pub fn retain(&self, now_ms: i64) -> Result<(), LogError> {
-        let mut moved = Vec::new();
-        for topic in self.all() {
-            for (partition, log) in topic.partitions.iter().enumerate() {
-                match log.retain(now_ms) {
-                    Ok(true) => moved.push(log.clone()),
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(topic = topic.name, partition, %error, "retention failed, tried again later")
-                    }
-                }
+        let (mut moved, mut retained) = (Vec::new(), Ok(()));
+        for log in self.all().iter().flat_map(|topic| &topic.partitions) {
+            match log.retain(now_ms) {
+                Ok(true) => moved.push(log.clone()),
+                Ok(false) => {}
+                Err(error) => retained = retained.and(Err(error)),
             }
         }
         let mut shared_moved = false;
@@ -471,13 +470,13 @@ impl Topics {
             let limit = |name| self.config.int(name);
             match shared.retain(now_ms, limit("log.retention.ms"), limit("log.retention.bytes")) {
                 Ok(segments) => shared_moved = segments > 0,
-                Err(error) => tracing::error!(%error, "retention of the shared log failed, tried again later"),
+                Err(error) => retained = retained.and(Err(error)),
             }
         }
-        match moved.is_empty() && !shared_moved {
-            true => Ok(()),
-            false => self.settle_starts(&moved),
+        if shared_moved || !moved.is_empty() {
+            self.settle_starts(&moved)?;
         }
+        retained
     }
 
     /// Writes where each log begins and from where a recovery must look.
