@@ -9,6 +9,7 @@ mod output;
 mod broker_verb;
 mod card;
 mod chaos_verb;
+mod compare_verb;
 mod conformance_verb;
 mod doctor_verb;
 mod experiment;
@@ -54,6 +55,7 @@ enum Verb {
     List,
     Show(list_verb::ShowArgs),
     Report(report_verb::Args),
+    Compare(compare_verb::Args),
     Target(target_verb::Args),
     Conformance(conformance_verb::Args),
     Broker(broker_verb::Args),
@@ -105,6 +107,7 @@ fn assay() -> ExitCode {
         Verb::List => list_verb::list(),
         Verb::Show(args) => list_verb::show(&args),
         Verb::Report(args) => report_verb::run(&args),
+        Verb::Compare(args) => compare_verb::run(&args),
         Verb::Target(args) => target_verb::run(args),
         Verb::Conformance(args) => conformance_verb::run(&args),
         Verb::Broker(args) => broker_verb::run(args),

@@ -56,6 +56,11 @@ impl Sample {
         self.mean
     }
 
+    /// The standard error of the mean.
+    pub fn standard_error(&self) -> f64 {
+        self.standard_error
+    }
+
     /// The two-sided interval of that confidence (0..1) for the mean.
     pub fn interval(&self, confidence: f64) -> (f64, f64) {
         let quantile = self

@@ -208,7 +208,7 @@ fn junit_facts(set: &FactSet<'_>) -> String {
 }
 
 /// Left out when nothing was skipped.
-fn skipped_attribute(count: usize) -> String {
+pub(crate) fn skipped_attribute(count: usize) -> String {
     match count {
         0 => String::new(),
         count => format!(" skipped=\"{count}\""),
@@ -216,7 +216,7 @@ fn skipped_attribute(count: usize) -> String {
 }
 
 /// Escapes for an attribute, and leaves out the control characters that XML 1.0 can't hold.
-fn escape_xml(text: &str) -> String {
+pub(crate) fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -232,7 +232,7 @@ fn escape_xml(text: &str) -> String {
     escaped
 }
 
-fn write_table<const COLUMNS: usize>(
+pub(crate) fn write_table<const COLUMNS: usize>(
     path: &Path,
     header: &[&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,

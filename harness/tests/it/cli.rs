@@ -11,7 +11,9 @@ use crate::support::{Ended, Place, TINY, closed_pipe, copy_folder, eventually};
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let place = Place::new();
-    let verbs = ["run", "chaos", "list", "show", "report", "target", "broker", "doctor"];
+    let verbs = [
+        "run", "chaos", "list", "show", "report", "compare", "target", "broker", "doctor",
+    ];
     let help = place.assay(&["--help"]).code(0);
     for verb in verbs {
         assert!(

@@ -8,6 +8,8 @@ mod chaos;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod run;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::estimate::RatioEstimate;
+use crate::estimate::{RatioEstimate, Summary};
 use crate::reader::Run;
 use crate::schema::{ExperimentCard, FAILED_METRIC, Factors, Measurement, PlannedTrial, TrialRole};
 
@@ -190,6 +190,16 @@ impl ArmData {
             .flatten()
             .copied()
             .collect()
+    }
+
+    /// The value of each block, in block order, zeros too; of an arm that runs more than once in it (ABBA) the mean.
+    pub fn block_values(&self, metric: &str) -> Vec<f64> {
+        let blocks = self.values.get(metric).into_iter().flat_map(BTreeMap::values);
+        let means = blocks.filter_map(|values| match values.as_slice() {
+            [value] => Some(*value),
+            several => Summary::of(several).map(|summary| summary.mean),
+        });
+        means.collect()
     }
 
     /// The value of a block: the geometric mean when an arm runs more than once in it (ABBA).

@@ -216,7 +216,7 @@ fn judge_estimates(
 ) -> Vec<CellFinding> {
     let logs = |compared: &Compared<'_>| Some(oriented(evidence.card, metric, &compared.ratio.as_ref()?.logs));
     let samples: Vec<Option<Sample>> = compared.iter().map(logs).collect();
-    let spread = |cell: usize| noise::spread_in(evidence.controls, metric, compared[cell].cell);
+    let spread = |cell: usize| noise::spread_in(evidence.controls, metric, compared[cell].cell).unwrap_or(0.0);
     let judgements = judge(Criterion::AtLeast { ratio }, &samples, spread);
     let finding = |(compared, judgement): (Compared<'_>, Judgement)| CellFinding {
         cell: compared.cell.clone(),

@@ -83,6 +83,11 @@ impl ExperimentAnalysis {
         noise::spread(&self.controls, metric)
     }
 
+    /// The A/A spread that bears on a cell: of its own control where it has one, otherwise the widest; `None` without any.
+    pub fn spread_in(&self, metric: &str, cell: &Cell) -> Option<f64> {
+        noise::spread_in(&self.controls, metric, cell)
+    }
+
     /// Every arm with its cell, limits last.
     pub fn arms(&self) -> impl Iterator<Item = (&CellAnalysis, &ArmAnalysis)> {
         self.cells
@@ -148,6 +153,8 @@ pub struct ArmAnalysis {
 pub struct MetricAnalysis {
     /// Its mean over the blocks.
     pub summary: Summary,
+    /// Its value in each block, in block order.
+    pub blocks: Vec<f64>,
     /// Its ratio to the baseline of the cell; absent for the baseline, and where zeros or gaps leave no two blocks.
     pub to_baseline: Option<RatioEstimate>,
     /// Its ratio to the physical limit, where one was run.
@@ -333,6 +340,7 @@ fn arm_analysis(
                 metric.name.clone(),
                 MetricAnalysis {
                     summary,
+                    blocks: arm.block_values(&metric.name),
                     to_baseline,
                     to_limit,
                 },
@@ -394,7 +402,7 @@ fn judge_cells(
             Some(oriented(card, metric, logs))
         })
         .collect();
-    let spread = |cell: usize| noise::spread_in(controls, metric, &cells[cell].cell);
+    let spread = |cell: usize| noise::spread_in(controls, metric, &cells[cell].cell).unwrap_or(0.0);
     let mut judgements = judge(criterion, &evidence, spread);
     for (judgement, cell) in judgements.iter_mut().zip(cells) {
         let broken = [level, card.baseline.as_str()]

@@ -88,11 +88,11 @@ pub(super) fn spread(controls: &[Control], metric: &str) -> Option<f64> {
     far_ends.reduce(f64::max)
 }
 
-/// The spread that bears on a cell: of its own control where it has one, otherwise the widest of all; 0 without any.
-pub(super) fn spread_in(controls: &[Control], metric: &str, cell: &Cell) -> f64 {
+/// The spread that bears on a cell: of its own control where it has one, otherwise the widest of all.
+pub(super) fn spread_in(controls: &[Control], metric: &str, cell: &Cell) -> Option<f64> {
     let own = controls.iter().position(|control| control.cell == *cell);
     let bearing = own.map_or(controls, |index| &controls[index..=index]);
-    spread(bearing, metric).unwrap_or(0.0)
+    spread(bearing, metric)
 }
 
 /// The experiment is invalid when two equal arms differ by more than the margin, surely, on the deciding metric.

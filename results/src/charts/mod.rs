@@ -5,6 +5,7 @@
 
 mod beside;
 mod by_size;
+mod compared;
 mod forest;
 mod latency;
 mod layout;
@@ -20,6 +21,7 @@ use crate::figures;
 use crate::reader::Run;
 use crate::schema::{Better, ClaimCard, ExperimentCard, MACHINE_TARGET, Manifest};
 use crate::tables::COST_METRIC;
+pub use compared::draw as draw_comparison;
 use forest::{Forest, Reference, Row};
 use layout::{Frame, look};
 pub use scene::ChartError;
@@ -67,11 +69,6 @@ struct Sketch {
 /// # Errors
 /// [`ChartError`] when a file can't be written.
 pub fn draw(run: &Run, analysis: &Analysis, folder: &Path) -> Result<Vec<Chart>, ChartError> {
-    let failed = |path: &Path, error: std::io::Error| ChartError::Draw {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let mut charts = Vec::new();
     for (place, sketch) in all_sketches(run, analysis) {
         let Sketch {
@@ -80,10 +77,7 @@ pub fn draw(run: &Run, analysis: &Analysis, folder: &Path) -> Result<Vec<Chart>,
             caption,
             scene,
         } = sketch;
-        let svg = scene.svg()?;
-        let path = folder.join(format!("{slug}.svg"));
-        fs::write(&path, &svg).map_err(|error| failed(&path, error))?;
-        scene.write_png(&folder.join(format!("{slug}.png")))?;
+        let svg = save(folder, &slug, &scene)?;
         charts.push(Chart {
             place,
             slug,
@@ -93,6 +87,20 @@ pub fn draw(run: &Run, analysis: &Analysis, folder: &Path) -> Result<Vec<Chart>,
         });
     }
     Ok(charts)
+}
+
+/// Writes a chart as SVG and PNG, and returns the SVG. The folder is made when it isn't there.
+fn save(folder: &Path, slug: &str, scene: &Scene) -> Result<String, ChartError> {
+    let failed = |path: &Path, error: std::io::Error| ChartError::Draw {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let svg = scene.svg()?;
+    let path = folder.join(format!("{slug}.svg"));
+    fs::write(&path, &svg).map_err(|error| failed(&path, error))?;
+    scene.write_png(&folder.join(format!("{slug}.png")))?;
+    Ok(svg)
 }
 
 /// Every chart with its place, in the order of the report.

@@ -2,6 +2,7 @@
 //!
 //! All three show the same rows; only this module decides what they hold.
 
+mod compared;
 mod grid;
 mod measured;
 mod sheet;
@@ -11,6 +12,7 @@ mod words;
 use crate::analysis::beside::Beside;
 use crate::analysis::{Analysis, ClaimFinding, ExperimentAnalysis};
 use crate::figures;
+pub use compared::{comparison_as_markdown, comparison_for_terminal};
 pub use grid::{Grid, GridRow, Kind};
 use grid::{grid_as_markdown, grid_for_terminal};
 pub(crate) use measured::arm_of;

@@ -2,6 +2,10 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod compare_simulation;
+#[cfg(test)]
+mod compared;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod judged;
