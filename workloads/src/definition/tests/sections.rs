@@ -153,8 +153,8 @@ const BROKEN_LOOK_UPS: &[Broken] = &[
     ),
     (
         "levels = [16777216, 268435456, 1073741824]",
-        "levels = [1000]",
-        "1000",
+        "levels = [16777216, 268435456, 1000]",
+        "1000]",
         "`segment_bytes` can't be 1000",
         "a multiple of 1024",
     ),
