@@ -501,12 +501,7 @@ impl Topics {
         for topic in self.all() {
             for (partition, log) in topic.partitions.iter().enumerate() {
                 let key = (topic.name.clone(), partition as i32);
-                let point = if flushed_all {
-                    log.bounds().end()
-                } else {
-                    log.recovery_point()
-                };
-                recovery.insert(key.clone(), point);
+                recovery.insert(key.clone(), log.recovery_point());
                 starts.insert(key, log.bounds().start());
             }
         }
