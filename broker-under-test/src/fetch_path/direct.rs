@@ -69,7 +69,6 @@ pub fn probe(dir: &Path) -> io::Result<()> {
 
 impl Sender {
     pub(super) fn direct(&mut self, slice: &LogSlice, more: bool) -> io::Result<()> {
-        self.to_read(slice)?;
         let number = slice.file.number();
         let direct = match self.direct.take().filter(|direct| direct.number == number) {
             Some(direct) => direct,

@@ -8,7 +8,6 @@ use crate::log::LogSlice;
 
 impl Sender {
     pub(super) fn mmap(&mut self, slice: &LogSlice, more: bool) -> io::Result<()> {
-        self.to_read(slice)?;
         let end = slice.end();
         let map = slice.file.mapped(end, &self.counters)?;
         let bytes = &map[slice.position as usize..end as usize];

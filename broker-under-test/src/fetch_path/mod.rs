@@ -136,11 +136,9 @@ impl Sender {
         self.counters.add(Counter::FetchHeadBytes, head_bytes as u64);
     }
 
-    /// The open file of a slice that the kernel is about to read.
+    /// The open file of a slice. The storage was asked about the read before the head was sent.
     fn to_read(&self, slice: &LogSlice) -> io::Result<Arc<dyn StoredFile>> {
-        let stored = slice.file.open()?;
-        stored.before_kernel_read(slice.position, slice.bytes)?;
-        Ok(stored)
+        slice.file.open()
     }
 
     fn send_all(&self, mut bytes: &[u8], more: bool, body: bool) -> io::Result<()> {

@@ -26,6 +26,22 @@ struct Share {
     counts_bytes: usize,
 }
 
+impl Share {
+    fn refused(partition: i32, error: ErrorCode) -> Self {
+        Share {
+            result: FetchResult {
+                partition,
+                error: error.code(),
+                high_watermark: -1,
+                log_start_offset: -1,
+                records_bytes: 0,
+            },
+            slices: Vec::new(),
+            counts_bytes: 0,
+        }
+    }
+}
+
 pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireError> {
     let request = FetchRequest::decode(cursor, call.version)?;
     // KIP-227: epochs 0 and -1 ask for everything, in a new session or without one; any other goes on with a session.
@@ -60,7 +76,21 @@ pub(super) fn fetch(call: &Call, cursor: &mut Cursor) -> Result<Outcome, WireErr
         }
         logs.iter().for_each(|log| log.bounds().forget(&thread));
     }
+    let found = found.into_iter().map(readable).collect();
     Ok(respond(call, 0, &request, found))
+}
+
+/// Asks the storage while an error can still be told: behind the head of a response it would end the connection.
+fn readable(share: Share) -> Share {
+    let ask = |slice: &LogSlice| slice.file.open()?.before_kernel_read(slice.position, slice.bytes);
+    match share.slices.iter().try_for_each(ask) {
+        Ok(()) => share,
+        Err(error) => {
+            let partition = share.result.partition;
+            tracing::error!(partition, %error, "fetch failed");
+            Share::refused(partition, ErrorCode::KafkaStorageError)
+        }
+    }
 }
 
 fn enough(call: &Call, found: &[Share], request: &FetchRequest) -> bool {
@@ -88,20 +118,7 @@ fn look(call: &Call, request: &FetchRequest) -> Vec<Share> {
 }
 
 fn look_at(call: &Call, p: &FetchPartition, limit: usize, whole_first: bool) -> Share {
-    let refused = |error: ErrorCode| {
-        let result = FetchResult {
-            partition: p.partition,
-            error: error.code(),
-            high_watermark: -1,
-            log_start_offset: -1,
-            records_bytes: 0,
-        };
-        Share {
-            result,
-            slices: Vec::new(),
-            counts_bytes: 0,
-        }
-    };
+    let refused = |error: ErrorCode| Share::refused(p.partition, error);
     let Some(log) = call.broker.topics.log(p.topic, p.partition) else {
         return refused(ErrorCode::UnknownTopicOrPartition);
     };

@@ -194,8 +194,8 @@ pub enum LogError {
     /// A write or a flush failed earlier; what is on the device is not known.
     #[error("{}: offline since a write or a flush failed; restart the broker when the cause is mended", .0.display())]
     Offline(PathBuf),
-    /// A read-only segment that is damaged; the broker does not repair what it may not write.
-    #[error("{} is read-only and damaged at byte {position}: {problem}", path.display())]
+    /// A damaged segment that is read-only, or that a clean stop left: no crash did that, so the broker does not repair it.
+    #[error("{} is damaged at byte {position} and was not repaired, as it is read-only or was closed well: {problem}", path.display())]
     Damaged {
         /// The segment.
         path: PathBuf,
@@ -203,6 +203,14 @@ pub enum LogError {
         position: u64,
         /// What is wrong.
         problem: String,
+    },
+    /// The folder of a partition that held records is not there.
+    #[error("{} is gone, and held records up to offset {end}: bring it back, or begin anew by taking the partition's line out of recovery-point-offset-checkpoint", path.display())]
+    Vanished {
+        /// The folder.
+        path: PathBuf,
+        /// Offset behind the last record that was flushed.
+        end: i64,
     },
     /// Segments that leave a hole between them.
     #[error("{}: offsets {expected} to {found} are missing in front of this segment", path.display())]

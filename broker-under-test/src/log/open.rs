@@ -50,6 +50,16 @@ pub(super) fn by_files(
     state: Option<&LogState>,
 ) -> Result<Opened, LogError> {
     let storage = files.storage();
+    if mode.recovery_point > 0
+        && storage
+            .list(dir)
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    {
+        return Err(LogError::Vanished {
+            path: dir.to_owned(),
+            end: mode.recovery_point,
+        });
+    }
     storage.create_dir(dir).map_err(io("create", dir))?;
     let mut bases = bases(storage, dir)?;
     // What an interrupted removal left below the start, with holes or without.

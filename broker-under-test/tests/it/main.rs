@@ -8,6 +8,8 @@ const LAYOUT: &str = "partition-log";
 #[cfg(test)]
 mod concurrent;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fetch;
 #[cfg(test)]
 mod fetch_paths;

@@ -225,7 +225,7 @@ fn a_read_only_segment_is_served_and_never_written() {
         fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
         let message = refusal(folder.path());
         assert!(
-            message.contains("read-only and damaged") && message.contains(".log"),
+            message.contains("damaged at byte") && message.contains("read-only") && message.contains(".log"),
             "{message}"
         );
     }
