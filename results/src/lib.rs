@@ -24,6 +24,9 @@ pub mod writer;
 #[cfg(test)]
 extern crate self as results;
 #[cfg(test)]
+#[path = "../tests/it/partitions.rs"]
+mod partitions;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests from outside, which use more of it")]
 #[path = "../tests/it/synthetic.rs"]
 mod synthetic;

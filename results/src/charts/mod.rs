@@ -10,6 +10,7 @@ mod forest;
 mod latency;
 mod layout;
 mod over_time;
+mod scaling;
 mod scene;
 
 use std::fs;
@@ -113,8 +114,13 @@ fn all_sketches(run: &Run, analysis: &Analysis) -> Vec<(Place, Sketch)> {
             .filter(|beside| beside.members.first() == Some(&index))
         {
             let footer = footer(&run.manifest, experiment, &beside_targets(analysis, beside));
+            let members = beside.members.iter().map(|member| &analysis.experiments[*member]);
+            let members: Vec<&ExperimentAnalysis> = members.collect();
+            let together = slug(&[&beside.experiment, "scaling"]);
+            let scaling = scaling::sketch(&members, together, &footer);
             let sketch = beside::sketch(analysis, beside, &slug(&[&beside.experiment]), &footer);
-            all.extend(sketch.map(|sketch| (Place::Beside(beside.experiment.clone()), sketch)));
+            let place = || Place::Beside(beside.experiment.clone());
+            all.extend(scaling.into_iter().chain(sketch).map(|sketch| (place(), sketch)));
         }
         let sketches = sketches(run, experiment);
         all.extend(sketches.into_iter().map(|sketch| (Place::Experiment(index), sketch)));
@@ -141,7 +147,10 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
             ""
         },
     ]);
-    let mut sketches = Vec::new();
+    // Where a number grows, the lines over it say what points by size would, and say it better.
+    let scaling = scaling::sketch(&[experiment], format!("{prefix}-scaling"), &footer);
+    let is_scaling = scaling.is_some();
+    let mut sketches: Vec<Sketch> = scaling.into_iter().collect();
     let mut add = |name: &str, frame: Frame, caption: String, scene: Option<Scene>| {
         if let Some(scene) = scene {
             sketches.push(Sketch {
@@ -156,7 +165,7 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     if card.deciding_metric != COST_METRIC && card.metric(COST_METRIC).is_some() {
         by_size.push((COST_METRIC, "cost-by-size"));
     }
-    for (metric, name) in by_size {
+    for (metric, name) in by_size.into_iter().filter(|_| !is_scaling) {
         let label = card.metric(metric).map_or(metric, |metric| metric.label.as_str());
         let frame = Frame {
             title: range_title(experiment, metric),
@@ -568,9 +577,12 @@ fn slug(words: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::scene::{Anchor, Shape, text_width};
+    use std::collections::BTreeMap;
+
+    use super::scene::{Anchor, Shape as Drawn, text_width};
     use super::*;
     use crate::analysis::analyse;
+    use crate::partitions::{self, Shape};
     use crate::synthetic::{TrueCell, Truth, at_least, faster, write_run};
     use crate::targets;
 
@@ -600,7 +612,7 @@ mod tests {
     /// Left, top, right, bottom of every text; the height is that of capitals with a little air.
     fn boxes(scene: &Scene) -> Vec<(String, [f64; 4])> {
         let texts = scene.shapes.iter().filter_map(|shape| match shape {
-            Shape::Text {
+            Drawn::Text {
                 at, size, anchor, text, ..
             } if !text.is_empty() => Some((at, size, anchor, text)),
             _ => None,
@@ -692,6 +704,34 @@ mod tests {
         // A ratio that is not formed is not drawn.
         let others = head_to_head(&loads[..2], "other");
         assert_eq!(others, ["head-to-head-by-size"]);
+    }
+
+    #[test]
+    fn what_goes_along_a_number_is_drawn_over_it() {
+        let drawn = |shape: &Shape| {
+            let dir = tempfile::TempDir::new().unwrap();
+            partitions::write(dir.path(), shape, None);
+            let run = Run::open(dir.path()).unwrap();
+            let all = all_sketches(&run, &analyse(&run));
+            all.iter().for_each(|(_, sketch)| is_legible(sketch));
+            let told = |(_, sketch): (Place, Sketch)| (sketch.slug, sketch.frame.title);
+            all.into_iter().map(told).collect::<BTreeMap<String, String>>()
+        };
+        let both = drawn(&Shape::crossing());
+        let (together, alone) = ("partition-contention-scaling", "partition-contention-bundled-scaling");
+        let title = "commit-log is ahead of partition-log from 256 partitions on (Flush: every-batch)";
+        assert_eq!((both[together].as_str(), both[alone].as_str()), (title, title));
+        assert_eq!(
+            both["partition-contention-kafka-scaling"],
+            "Do many partitions contend?"
+        );
+        assert!(both.keys().all(|slug| !slug.ends_with("by-size")), "{both:?}");
+        let even = Shape {
+            kept: [1.0; 4],
+            with_kafka: false,
+            ..Shape::crossing()
+        };
+        assert!(drawn(&even)[together].contains("is not surely ahead of partition-log"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod along;
+#[cfg(test)]
 mod compare_simulation;
 #[cfg(test)]
 mod compared;
@@ -9,6 +11,8 @@ mod compared;
 mod files;
 #[cfg(test)]
 mod judged;
+#[cfg(test)]
+mod partitions;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use super::claims::Claims;
 use super::error::DefinitionError;
 use super::load;
 use super::{
-    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, Payload, TARGET_FACTOR, WarmUp, Work,
-    blocks, look_up, wire,
+    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, Payload, TARGET_FACTOR, TopicSettings,
+    WarmUp, Work, blocks, look_up, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -463,11 +463,11 @@ fn check_payload(
 /// What the levels of a factor are on a target that is told by settings of topics. The bundled broker is told by its own settings.
 fn check_topic_settings(
     source: &Source<'_>,
-    told: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, BTreeMap<String, wire::Scalar>>>,
+    told: wire::TopicSettings,
     factors: &[wire::Factor],
     target: &str,
     work: &Work,
-) -> Checked<BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>> {
+) -> Checked<TopicSettings> {
     let makes_topics = matches!(work, Work::Load(_)) && target != BUNDLED;
     let settings = |factor: &&wire::Factor| !CLIENT_FACTORS.contains(&factor.name.get_ref().as_str());
     let mut checked = BTreeMap::new();

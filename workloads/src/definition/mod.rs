@@ -82,7 +82,7 @@ pub struct Definition {
     /// Target -> properties that are held still on it alone, because others have none of that name.
     pub settings_of: BTreeMap<String, BTreeMap<String, String>>,
     /// Factor -> level -> settings of the topics that a trial makes: how a target without such a setting of its own is told the level.
-    pub topic_settings: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
+    pub topic_settings: TopicSettings,
     /// What the records look like.
     pub payload: Payload,
     /// What the clients do.
@@ -208,6 +208,9 @@ pub enum Claim {
         only: Only,
     },
 }
+
+/// Factor -> level -> settings of a topic.
+pub type TopicSettings = BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>;
 
 /// Factor -> the level at which a claim is judged; a factor that is not named is not restricted.
 pub type Only = BTreeMap<String, String>;

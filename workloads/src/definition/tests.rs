@@ -500,6 +500,89 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ),
 ];
 
+const CONTENTION: &str = include_str!("../../definitions/partition-contention.kafka.toml");
+
+/// The same for loads with settings as factors, and for claims that go along a factor, in `partition-contention.kafka.toml`.
+const BROKEN_SETTINGS: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "[topic_settings.\"flush.policy\".every-batch]",
+        "[topic_settings.\"flush.policy\".always]",
+        "always",
+        "unknown level of `flush.policy` `always`",
+        "never, interval, every-batch",
+    ),
+    (
+        "name = \"flush.policy\"",
+        "name = \"flush.rule\"",
+        "",
+        "unknown factor of a cell `flush.policy`",
+        "flush.rule",
+    ),
+    (
+        "levels = [\"partition-log\"]",
+        "levels = [\"partition-log\", \"commit-log\"]",
+        "",
+        "focus and baseline are the same level",
+        "the level that the claim praises",
+    ),
+    (
+        "from = 1",
+        "from = 3",
+        "3",
+        "unknown level of `partitions` `3`",
+        "1, 16, 64",
+    ),
+    (
+        "from = 1",
+        "from = 1\nat = 1",
+        "1",
+        "`1` is compared with itself",
+        "another level",
+    ),
+    (
+        "factor = \"partitions\"\n",
+        "",
+        "[[claims]]",
+        "claim `kafka-keeps-when-flushed` has no `factor`",
+        "factor = ",
+    ),
+    (
+        "kind = \"keeps\"",
+        "kind = \"of_limit\"",
+        "\"partitions\"",
+        "has no use for `factor`",
+        "remove `factor`",
+    ),
+    (
+        "only = { \"flush.policy\" = \"every-batch\" }",
+        "only = { partitions = 16 }",
+        "\"partitions\"",
+        "`partitions` is gone along",
+        "leave it out of `only`",
+    ),
+    (
+        "connections = 8",
+        "connections = 80",
+        "80",
+        "connections is 80",
+        "between 1 and 64",
+    ),
+    (
+        "workload = \"produce\"\n",
+        "",
+        "[load]",
+        "there is no factor `workload`",
+        "hold it still",
+    ),
+    (
+        "workload = \"produce\"",
+        "workload = \"fetch\"",
+        "\"topics\"",
+        "topics of their own are for a load that only produces",
+        "workload = \"produce\"",
+    ),
+];
+
 const HEAD_TO_HEAD: &str = include_str!("../../definitions/head-to-head.toml");
 
 /// The same for what only a comparison of targets has, in `head-to-head.toml`.
@@ -626,7 +709,8 @@ fn each_kind_of_error_names_file_line_and_remedy() {
     let rows = BROKEN
         .iter()
         .map(of(ZERO_COPY))
-        .chain(BROKEN_LOADS.iter().map(of(HEAD_TO_HEAD)));
+        .chain(BROKEN_LOADS.iter().map(of(HEAD_TO_HEAD)))
+        .chain(BROKEN_SETTINGS.iter().map(of(CONTENTION)));
     rows.for_each(|(definition, row)| assert_refused(definition, row));
 }
 

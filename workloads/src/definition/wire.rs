@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use toml::Spanned;
 
+/// Factor -> level -> settings of a topic.
+pub(super) type TopicSettings = BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>>;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -33,9 +36,8 @@ pub(super) struct File {
     /// Target -> properties that it alone has.
     #[serde(default)]
     pub settings_of: BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>,
-    /// Factor -> level -> settings of a trial's topics.
     #[serde(default)]
-    pub topic_settings: BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>>,
+    pub topic_settings: TopicSettings,
     pub payload: Spanned<Payload>,
     pub fetch: Option<Spanned<Fetch>>,
     pub load: Option<Spanned<Load>>,

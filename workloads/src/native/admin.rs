@@ -22,7 +22,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long the broker itself may work on a change, ms.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;
 /// Topics of one request: a broker opens the logs of all of them before it answers.
-const TOPICS_PER_CHANGE: usize = 256;
+const TOPICS_PER_CHANGE: usize = 64;
 /// The feature whose level tells the release of a KRaft cluster.
 const METADATA_VERSION_FEATURE: &str = "metadata.version";
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use results::schema::TargetReceipt;
 use workloads::native::security::Security;
 
@@ -104,14 +105,24 @@ impl Host {
         open.filter(|_| !folders.is_empty())
     }
 
-    /// Stops a broker of the trial's own.
+    /// Ends a broker of the trial's own.
     ///
     /// # Errors
-    /// It does not end well.
-    pub fn stop(self) -> anyhow::Result<()> {
-        match self.own {
-            Some(own) => own.broker.stop(),
+    /// It has ended before, by itself.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        // A graceful stop would flush thousands of files that are thrown away next.
+        match self
+            .own
+            .as_mut()
+            .map(|own| own.broker.process.ended())
+            .transpose()?
+            .flatten()
+        {
             None => Ok(()),
+            Some(status) => bail!(
+                "the broker ended with {} in its trial",
+                crate::process::describe(status)
+            ),
         }
     }
 }

@@ -41,7 +41,7 @@ impl LoadBench<'_> {
         let times = (self.profile.warmup_ms, self.profile.window_ms);
         let client = self.worker(&host.served, &levels, On::Fresh(&fresh, None), self.setup.seed, times)?;
         let Measured { stored, .. } = self.window(&mut host, client)?;
-        host.stop()?;
+        host.end()?;
         let bytes = stored.bytes_per_flush();
         let bytes =
             bytes.with_context(|| format!("{level} does not flush, so {bare} has nothing to do in its place"))?;

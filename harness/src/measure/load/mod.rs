@@ -268,7 +268,7 @@ impl<'a> LoadBench<'a> {
             .map(|factor| factor.name.as_str())
             .collect();
         let receipt = host.receipt(&varied);
-        host.stop()?;
+        host.end()?;
         Ok(TrialOutcome {
             receipt: receipt.map(|receipt| with_terms(receipt, self.definition, self.setup)),
             ..outcome
