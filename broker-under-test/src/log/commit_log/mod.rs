@@ -12,8 +12,8 @@
 //! from the frames behind the checkpoint, and a queue that is missing from all frames.
 //!
 //! **One lock** gives out base offset and position and writes. Under `flush.policy=every-batch` one flush serves every partition that waits, as
-//! [`GroupCommit`](super::GroupCommit) counts in positions of the shared log; the high watermarks of all partitions in it move then. A write or a flush
-//! that failed takes the log of the whole broker offline: appends to all partitions are refused, reads go on.
+//! [`GroupCommit`](super::GroupCommit) counts in positions of the shared log; the high watermarks of all partitions in it move then. A flush that failed,
+//! or a write that failed and can't be cut off again, takes the log of the whole broker offline: appends to all partitions are refused, reads go on.
 //!
 //! **Reads gather.** Batches of a partition lie where they came, so each is a run of its own in what a read finds (a frame header lies between two
 //! neighbours at least), at most [`SLICES_MAX`] of them.
@@ -23,6 +23,7 @@
 //! their segments go. Topics whose names begin with `__` are never in here: retention would delete what must be kept.
 
 pub mod checkpoint;
+mod durable;
 mod entry;
 pub mod frame;
 mod lookup;

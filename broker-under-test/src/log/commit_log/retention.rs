@@ -1,9 +1,9 @@
 //! Retention: whole segments of the shared log go, the oldest first, and partitions begin with what is left.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
-use super::super::{AppendError, LogError, io};
+use super::super::{LogError, io};
 use super::segments::Segment;
 use super::shared::{CommitLog, lock};
 
@@ -61,19 +61,8 @@ impl CommitLog {
     /// Moves the start of every partition up to its first batch at or behind `position`.
     fn begin_at(&self, position: u64) -> Result<(), LogError> {
         // Readers must have seen what they may no longer see.
-        match self.await_flush(position) {
-            Err(AppendError::Log(error)) => return Err(error),
-            Err(AppendError::Offline) => {
-                let problem = std::io::Error::other("a flush failed earlier, nothing is removed any more");
-                return Err(io("remove segments in", &self.dir)(problem));
-            }
-            Ok(()) => {}
-        }
-        let partitions: Vec<_> = {
-            let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-            partitions.values().cloned().collect()
-        };
-        for partition in partitions {
+        self.flush_until(position)?;
+        for partition in self.all_partitions() {
             let (number, offset) = partition.queue.first_at(position)?;
             let first_offset = match offset {
                 Some(offset) => offset,

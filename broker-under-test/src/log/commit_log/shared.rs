@@ -1,4 +1,4 @@
-//! The shared log: appends, flushes, checkpoints.
+//! The shared log: its partitions, and appends to it.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -70,8 +70,6 @@ pub struct CommitLog {
     /// In positions.
     pub(super) commit: GroupCommit,
     offline: AtomicBool,
-    /// A queue could not be flushed: what was written down of it may be gone, so no checkpoint may say otherwise any more.
-    queues_lost: AtomicBool,
     pub(super) partitions: RwLock<BTreeMap<Key, Arc<Partition>>>,
     /// Held while a checkpoint is written.
     pub(super) checkpointing: Mutex<()>,
@@ -169,7 +167,7 @@ impl CommitLog {
     ) -> Result<Appended, AppendError> {
         let durable_first = self.options.limits.flush == FlushPolicy::EveryBatch;
         let mut appender = lock(&self.appender);
-        if self.offline.load(Ordering::Acquire) || partition.removed.load(Ordering::Acquire) {
+        if self.is_offline() || partition.removed.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
         }
         let framed = (FRAME_BYTES + batch.len()) as u64;
@@ -245,120 +243,13 @@ impl CommitLog {
         self.offline.store(true, Ordering::Release);
     }
 
-    /// Returns when everything below `until` is on the device and readers may see it.
-    pub(super) fn await_flush(&self, until: u64) -> Result<(), AppendError> {
-        let flushed = self.commit.wait(until, || self.flush_written());
-        if flushed.is_err() {
-            self.take_offline();
-        }
-        flushed
+    pub(super) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
     }
 
-    /// Flushes everything that was appended.
-    pub fn flush(&self) -> Result<(), LogError> {
-        let end = lock(&self.appender).end;
-        let flushed = match self.offline.load(Ordering::Acquire) {
-            true => Err(AppendError::Offline),
-            false => self.await_flush(end),
-        };
-        flushed.map_err(|error| match error {
-            AppendError::Log(error) => error,
-            // Not forgotten after it was told: whoever flushes relies on it, a clean stop above all.
-            AppendError::Offline => LogError::Offline(self.dir.clone()),
-        })
-    }
-
-    /// Flushes what was written when this began, lets readers of all partitions in it see it, and answers how far that is.
-    fn flush_written(&self) -> Result<u64, LogError> {
-        let (segments, end, partitions) = {
-            let mut appender = lock(&self.appender);
-            let unflushed = std::mem::take(&mut appender.unflushed).into_iter();
-            let with_end = |partition: Arc<Partition>| {
-                partition.is_unflushed.store(false, Ordering::Relaxed);
-                let end = partition.bounds.end();
-                (partition, end)
-            };
-            let partitions: Vec<_> = unflushed.map(with_end).collect();
-            (self.segments.all(), appender.end, partitions)
-        };
-        for segment in segments.iter().filter(|segment| !segment.is_flushed()) {
-            segment.flush(self.counters())?;
-        }
-        for (partition, end) in partitions {
-            partition.durable.fetch_max(end, Ordering::AcqRel);
-            partition.bounds.raise_high_watermark(end, || {});
-        }
-        Ok(end)
-    }
-
-    /// What a checkpoint says once everything that was appended is on the device.
-    pub(super) fn snapshot(&self, appender: &Appender) -> Checkpoint {
+    pub(super) fn all_partitions(&self) -> Vec<Arc<Partition>> {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let mark = |p: &Arc<Partition>| (p.key(), p.queue.mark(p.bounds.end()));
-        let segment = |s: &Arc<Segment>| (s.base, s.time_max.load(Ordering::Relaxed));
-        Checkpoint {
-            position: appender.end,
-            format: self.options.queues,
-            segments: self.segments.all().iter().map(segment).collect(),
-            queues: partitions.values().map(mark).collect(),
-        }
-    }
-
-    /// Writes the checkpoint that is due since a segment was rolled, if one is.
-    pub fn checkpoint_if_due(&self) -> Result<(), LogError> {
-        let _one = lock(&self.checkpointing);
-        let due = lock(&self.appender).due.take();
-        due.map_or(Ok(()), |checkpoint| self.write_checkpoint(&checkpoint))
-    }
-
-    /// Flushes log and queues and writes a checkpoint behind which there is nothing; for a clean stop.
-    pub fn checkpoint(&self) -> Result<(), LogError> {
-        let _one = lock(&self.checkpointing);
-        self.checkpoint_locked()
-    }
-
-    /// As [`Self::checkpoint`], while `checkpointing` is held.
-    pub(super) fn checkpoint_locked(&self) -> Result<(), LogError> {
-        let checkpoint = {
-            let mut appender = lock(&self.appender);
-            appender.due = None;
-            self.snapshot(&appender)
-        };
-        self.write_checkpoint(&checkpoint)
-    }
-
-    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
-        let lost = || {
-            let problem = std::io::Error::other("a flush failed earlier; the next start looks at what is there");
-            io("write a checkpoint in", &self.dir)(problem)
-        };
-        match self.await_flush(checkpoint.position) {
-            Err(AppendError::Log(error)) => return Err(error),
-            Err(AppendError::Offline) => return Err(lost()),
-            Ok(()) if self.queues_lost.load(Ordering::Acquire) => return Err(lost()),
-            Ok(()) => {}
-        }
-        self.sync_queues().inspect_err(|_| {
-            self.queues_lost.store(true, Ordering::Release);
-            self.take_offline();
-        })?;
-        checkpoint.write(self.files.storage().as_ref(), &self.dir)
-    }
-
-    fn sync_queues(&self) -> Result<(), LogError> {
-        let partitions: Vec<_> = {
-            let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
-            partitions.values().cloned().collect()
-        };
-        let mut names_changed = false;
-        for partition in partitions {
-            names_changed |= partition.queue.sync()?;
-        }
-        if names_changed {
-            let flushed = self.files.storage().sync_dir(&self.queues_dir);
-            flushed.map_err(io("flush", &self.queues_dir))?;
-        }
-        Ok(())
+        partitions.values().cloned().collect()
     }
 
     /// For a log that recovery has put together.
@@ -385,7 +276,6 @@ impl CommitLog {
             }),
             commit: GroupCommit::new(flushed),
             offline: AtomicBool::new(false),
-            queues_lost: AtomicBool::new(false),
             partitions: RwLock::new(partitions),
             checkpointing: Mutex::default(),
         }
