@@ -82,6 +82,10 @@ pub enum Kind {
     FetchPath,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Some of these words, with commas.
+    ListOf(&'static [&'static str]),
+    /// From 0 to 1.
+    Share,
     /// The name of a TCP congestion control, or nothing for the kernel's default.
     CongestionControl,
 }
@@ -204,6 +208,36 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Int(1, I32),
         "300000",
         "Time between two looks for what retention lets go of.",
+    ),
+    setting(
+        "log.cleanup.policy",
+        Kind::ListOf(&["delete", "compact"]),
+        "delete",
+        "What becomes of old segments: delete (by log.retention.*), compact (the last record of each key stays), or both.",
+    ),
+    setting(
+        "log.cleaner.min.cleanable.ratio",
+        Kind::Share,
+        "0.5",
+        "A log is compacted when this part of its closed segments was not yet.",
+    ),
+    setting(
+        "log.cleaner.delete.retention.ms",
+        Kind::Int(0, i64::MAX),
+        "86400000",
+        "How long a compacted log keeps a tombstone, counted from the record's time.",
+    ),
+    setting(
+        "log.cleaner.dedupe.buffer.size",
+        Kind::Int(1024, i64::MAX),
+        "134217728",
+        "Memory for the keys of one pass of compaction; a pass ends early where it is used up.",
+    ),
+    setting(
+        "log.cleaner.backoff.ms",
+        Kind::Int(1, I32),
+        "15000",
+        "Time between two looks for logs to compact.",
     ),
     setting(
         "message.max.bytes",
@@ -506,6 +540,12 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
         Kind::FetchPath => value.parse::<FetchPath>().map(drop),
         Kind::OneOf(words) if words.contains(&value) => Ok(()),
         Kind::OneOf(words) => Err(format!("expected one of {}", words.join(", "))),
+        Kind::ListOf(words) if value.split(',').all(|word| words.contains(&word.trim())) => Ok(()),
+        Kind::ListOf(words) => Err(format!("expected some of {}, with commas", words.join(", "))),
+        Kind::Share => match value.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(()),
+            _ => Err("expected a number from 0 to 1".into()),
+        },
         Kind::CongestionControl
             if value.len() < 16 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
         {

@@ -1,4 +1,4 @@
-//! What a broker does without being asked: flushes in the background, checkpoints of how far they came, and retention.
+//! What a broker does without being asked: flushes in the background, checkpoints of how far they came, retention and compaction.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -8,11 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::broker::Broker;
 use crate::log::{FlushPolicy, LogError};
 
-/// A thread that looks after the logs until it is stopped.
+/// Threads that look after the logs until they are stopped.
 #[derive(Debug)]
 pub struct Housekeeping {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    threads: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
 /// A duty and when it is due again.
@@ -23,43 +22,59 @@ struct Duty {
 }
 
 impl Housekeeping {
-    /// Starts the thread.
+    /// Starts the threads; compaction has its own, as it takes long.
     pub fn start(broker: Arc<Broker>) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let mut duties = duties(&broker);
-        let body = move || {
-            loop {
-                let next = duties.iter().map(|duty| duty.due).min();
-                let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
-                match stopped.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                }
-                for duty in duties.iter_mut().filter(|duty| duty.due <= Instant::now()) {
-                    (duty.what)(&broker);
-                    // A duty that took longer than its interval starts anew from now.
-                    duty.due = Instant::now() + duty.every;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("housekeeping".into()).spawn(body)?;
-        Ok(Housekeeping { stop, thread })
+        let cleaning = vec![Duty::new(&broker, "log.cleaner.backoff.ms", compact)];
+        let threads = vec![
+            run("housekeeping", broker.clone(), duties(&broker))?,
+            run("log-cleaner", broker, cleaning)?,
+        ];
+        Ok(Housekeeping { threads })
     }
 
-    /// Stops the thread, after what it is doing.
+    /// Stops the threads, after what they are doing.
     pub fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
+        for (stop, thread) in self.threads {
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
     }
 }
 
-fn duties(broker: &Broker) -> Vec<Duty> {
-    let every = |setting: &str| Duration::from_millis(broker.config.int(setting) as u64);
-    let duty = |setting: &str, what: fn(&Broker)| Duty {
-        every: every(setting),
-        due: Instant::now() + every(setting),
-        what,
+impl Duty {
+    fn new(broker: &Broker, setting: &str, what: fn(&Broker)) -> Self {
+        let every = Duration::from_millis(broker.config.int(setting) as u64);
+        Duty {
+            every,
+            due: Instant::now() + every,
+            what,
+        }
+    }
+}
+
+fn run(name: &str, broker: Arc<Broker>, mut duties: Vec<Duty>) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel();
+    let body = move || {
+        loop {
+            let next = duties.iter().map(|duty| duty.due).min();
+            let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+            match stopped.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for duty in duties.iter_mut().filter(|duty| duty.due <= Instant::now()) {
+                (duty.what)(&broker);
+                // A duty that took longer than its interval starts anew from now.
+                duty.due = Instant::now() + duty.every;
+            }
+        }
     };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+    Ok((stop, thread))
+}
+
+fn duties(broker: &Broker) -> Vec<Duty> {
+    let duty = |setting: &str, what: fn(&Broker)| Duty::new(broker, setting, what);
     let mut duties = vec![
         duty("log.flush.offset.checkpoint.interval.ms", checkpoint),
         duty("log.retention.check.interval.ms", retain),
@@ -82,10 +97,19 @@ fn flush(broker: &Broker) {
     }
 }
 
-fn retain(broker: &Broker) {
+fn now_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
-    if let Err(error) = broker.topics.retain(now_ms) {
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn compact(broker: &Broker) {
+    if let Err(error) = broker.topics.compact(now_ms(), || broker.is_stopping()) {
+        tracing::error!(%error, "compaction failed, tried again later");
+    }
+}
+
+fn retain(broker: &Broker) {
+    if let Err(error) = broker.topics.retain(now_ms()) {
         tracing::error!(%error, "retention failed, tried again later");
     }
 }

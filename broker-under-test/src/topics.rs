@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
-use crate::log::{Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
+use crate::log::{Compaction, Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -24,15 +24,20 @@ const FILE: &str = "topics.json";
 const NAME_BYTES_MAX: usize = 249;
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
+const CLEAN_UNTIL: &str = "cleaner-offset-checkpoint";
 
 /// Settings that a topic may have of its own, with the broker's setting that is their default.
-pub const TOPIC_SETTINGS: [(&str, &str); 5] = [
+pub const TOPIC_SETTINGS: [(&str, &str); 8] = [
     ("segment.bytes", "log.segment.bytes"),
     ("index.interval.bytes", "log.index.interval.bytes"),
     ("max.message.bytes", "message.max.bytes"),
     ("retention.ms", "log.retention.ms"),
     ("retention.bytes", "log.retention.bytes"),
+    (POLICY, "log.cleanup.policy"),
+    ("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio"),
+    ("delete.retention.ms", "log.cleaner.delete.retention.ms"),
 ];
+const POLICY: &str = "cleanup.policy";
 
 /// A topic with its open logs.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct Topic {
     pub partitions: Vec<Arc<dyn Log>>,
     /// The largest batch that is accepted.
     pub batch_bytes_max: usize,
+    /// Records need keys.
+    pub is_compacted: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -177,29 +184,48 @@ impl Topics {
             id: entry.id,
             settings: entry.settings.clone(),
             partitions,
-            batch_bytes_max: self.effective(&entry.settings, "max.message.bytes") as usize,
+            batch_bytes_max: self.effective_int(&entry.settings, "max.message.bytes") as usize,
+            is_compacted: self.has_policy(&entry.settings, "compact"),
         }
     }
 
     fn limits(&self, own: &BTreeMap<String, String>) -> Limits {
+        let is_deleted = self.has_policy(own, "delete");
+        // Less than nothing is for ever.
+        let deleted = |name: &str| Some(self.effective_int(own, name)).filter(|n| is_deleted && *n >= 0);
         Limits {
-            segment_bytes: self.effective(own, "segment.bytes") as u64,
-            index_interval_bytes: self.effective(own, "index.interval.bytes") as usize,
+            segment_bytes: self.effective_int(own, "segment.bytes") as u64,
+            index_interval_bytes: self.effective_int(own, "index.interval.bytes") as usize,
             flush: self.config.flush_policy(),
             preallocate: self.config.bool("log.preallocate"),
-            // Less than nothing is for ever.
-            retention_ms: Some(self.effective(own, "retention.ms")).filter(|ms| *ms >= 0),
-            retention_bytes: u64::try_from(self.effective(own, "retention.bytes")).ok(),
+            retention_ms: deleted("retention.ms"),
+            retention_bytes: deleted("retention.bytes").map(|bytes| bytes as u64),
+            compaction: self.compaction(own),
         }
     }
 
+    fn compaction(&self, own: &BTreeMap<String, String>) -> Option<Compaction> {
+        let share: f64 = self.effective(own, "min.cleanable.dirty.ratio").parse().unwrap_or(0.5);
+        self.has_policy(own, "compact").then(|| Compaction {
+            dirty_ppm_min: (share * 1e6) as u64,
+            delete_retention_ms: self.effective_int(own, "delete.retention.ms"),
+            keys_bytes_max: self.config.size("log.cleaner.dedupe.buffer.size"),
+        })
+    }
+
+    fn has_policy(&self, own: &BTreeMap<String, String>, policy: &str) -> bool {
+        self.effective(own, POLICY).split(',').any(|word| word.trim() == policy)
+    }
+
     /// A topic setting, its own or the broker's.
-    pub fn effective(&self, own: &BTreeMap<String, String>, name: &str) -> i64 {
-        let default = TOPIC_SETTINGS
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map_or(0, |(_, broker)| self.config.int(broker));
-        own.get(name).and_then(|v| v.parse().ok()).unwrap_or(default)
+    pub fn effective(&self, own: &BTreeMap<String, String>, name: &str) -> String {
+        let default = TOPIC_SETTINGS.iter().find(|(n, _)| *n == name);
+        let default = || default.map_or("", |(_, broker)| self.config.text(broker));
+        own.get(name).map_or_else(default, String::as_str).to_owned()
+    }
+
+    fn effective_int(&self, own: &BTreeMap<String, String>, name: &str) -> i64 {
+        self.effective(own, name).parse().unwrap_or(0)
     }
 
     /// The topic of that name.
@@ -278,6 +304,10 @@ impl Topics {
                 return refuse(ErrorCode::InvalidConfig, error.to_string());
             }
         }
+        if self.shared(name).is_some() && self.has_policy(settings, "compact") {
+            let message = "cleanup.policy=compact needs log.layout=partition-log: a shared log is never compacted.";
+            return refuse(ErrorCode::InvalidConfig, message);
+        }
         Ok(count as usize)
     }
 
@@ -332,6 +362,7 @@ impl Topics {
             settings: topic.settings.clone(),
             partitions,
             batch_bytes_max: topic.batch_bytes_max,
+            is_compacted: topic.is_compacted,
         });
         self.write_checkpoints_locked(false)?;
         let mut entries = self.entries();
@@ -391,11 +422,17 @@ impl Topics {
     ) -> Result<Arc<Topic>, Refusal> {
         let _changing = self.lock();
         let count = self.check_new(name, partitions, replication_factor, &settings)?;
-        let entry = Entry {
+        let mut entry = Entry {
             id: Uuid::new_v4(),
             partitions: count,
             settings,
         };
+        if self.has_policy(&entry.settings, "compact") {
+            // It stays so when the broker's default changes, as offsets may be missing from then on.
+            let policy = self.effective(&entry.settings, POLICY);
+            entry.settings.insert(POLICY.to_owned(), policy);
+            self.change_clean_until(|clean| clean.retain(|(topic, _), _| topic != name))?;
+        }
         let limits = self.limits(&entry.settings);
         let logs = (0..count)
             .map(|p| self.fresh_log(name, entry.id, p, limits))
@@ -477,6 +514,40 @@ impl Topics {
             self.settle_starts(&moved)?;
         }
         retained
+    }
+
+    /// Compacts what is due at that time, in milliseconds since 1970, until `is_stopping`, and writes down how far it came.
+    pub fn compact(&self, now_ms: i64, is_stopping: impl Fn() -> bool) -> Result<(), LogError> {
+        let clean = checkpoint::read(self.storage.as_ref(), &self.dir.join(CLEAN_UNTIL))?;
+        for topic in self.all().into_iter().filter(|topic| topic.is_compacted) {
+            for (partition, log) in topic.partitions.iter().enumerate() {
+                if is_stopping() {
+                    return Ok(());
+                }
+                let key = (topic.name.clone(), partition as i32);
+                match log.compact(clean.get(&key).copied().unwrap_or(0), now_ms) {
+                    Ok(None) => {}
+                    Ok(Some(until)) => {
+                        let _changing = self.lock();
+                        self.change_clean_until(|clean| {
+                            clean.insert(key, until);
+                        })?;
+                    }
+                    Err(error) => {
+                        tracing::error!(topic = topic.name, partition, %error, "compaction failed, tried again later");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites up to where logs are compacted, while `changing` is held.
+    fn change_clean_until(&self, change: impl FnOnce(&mut Offsets)) -> Result<(), LogError> {
+        let path = self.dir.join(CLEAN_UNTIL);
+        let mut clean = checkpoint::read(self.storage.as_ref(), &path)?;
+        change(&mut clean);
+        checkpoint::write(self.storage.as_ref(), &path, &clean)
     }
 
     /// Writes where each log begins and from where a recovery must look.

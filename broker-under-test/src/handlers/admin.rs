@@ -127,7 +127,7 @@ fn topic_settings(call: &Call, own: &BTreeMap<String, String>) -> Vec<CreatableT
         };
         CreatableTopicConfigs::default()
             .with_name(text(name))
-            .with_value(Some(text(&call.broker.topics.effective(own, name).to_string())))
+            .with_value(Some(text(&call.broker.topics.effective(own, name))))
             .with_config_source(source)
     };
     TOPIC_SETTINGS.iter().map(one).collect()
@@ -333,11 +333,13 @@ pub(super) fn describe_configs(call: &Call, request: DescribeConfigsRequest) -> 
     DescribeConfigsResponse::default().with_results(distinct.map(one).collect())
 }
 
-/// Kafka's codes for types: 1 boolean, 2 string, 3 int, 5 long.
+/// Kafka's codes for types: 1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list.
 fn type_code(kind: Kind) -> i8 {
     match kind {
         Kind::Bool => 1,
         Kind::Int(_, i64::MAX) => 5,
+        Kind::Share => 6,
+        Kind::ListOf(_) => 7,
         Kind::Int(..) => 3,
         Kind::Listener | Kind::Dir | Kind::FetchPath | Kind::OneOf(_) | Kind::CongestionControl => 2,
     }
@@ -371,9 +373,7 @@ fn topic_rows(call: &Call, topic: &Topic, documented: bool) -> Vec<DescribeConfi
         };
         DescribeConfigsResourceResult::default()
             .with_name(text(name))
-            .with_value(Some(text(
-                &call.broker.topics.effective(&topic.settings, name).to_string(),
-            )))
+            .with_value(Some(text(&call.broker.topics.effective(&topic.settings, name))))
             .with_config_source(source)
             .with_config_type(setting.filter(|_| call.version >= 3).map_or(0, |s| type_code(s.kind)))
             .with_documentation(setting.filter(|_| call.version >= 3 && documented).map(|s| text(s.doc)))

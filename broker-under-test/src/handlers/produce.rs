@@ -2,6 +2,7 @@
 //!
 //! What has to be flushed before it may be acknowledged is [`Owed`]: the connection collects what its client sent behind it, and one flush serves all.
 
+use kafka_wire::codec::Decompressor;
 use kafka_wire::frame::finish_frame;
 use kafka_wire::produce::{ProducePartition, ProduceRequest, ProduceResult, encode_response};
 use kafka_wire::{BatchError, BatchHeader, Cursor, ErrorCode, WireError};
@@ -13,6 +14,8 @@ use crate::counters::Counter;
 use crate::log::{AppendError, Log};
 use crate::planted::PlantedBug;
 
+/// What one batch of a compacted topic may take decompressed.
+const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 /// Batches between two that [`PlantedBug::AckBeforeWrite`] forgets.
 const FORGET_EVERY: u64 = 64;
 
@@ -197,6 +200,17 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
         let message = "zstd needs Produce version 7 (KIP-110)".to_owned();
         return Err((ErrorCode::UnsupportedCompressionType, message).into());
     }
+    if topic.is_compacted && !has_keys(header, batch) {
+        let message = format!(
+            "Compacted topic cannot accept message without key in topic partition {}-{}.",
+            p.topic, p.partition
+        );
+        return Err(Refusal {
+            error: ErrorCode::InvalidRecord,
+            message,
+            log_start_offset: log.bounds().start(),
+        });
+    }
     let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
         && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
     let (base_offset, await_flush) = if forget {
@@ -214,6 +228,13 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
         message: None,
     };
     Ok((result, await_flush.map(|until| (log.clone(), until))))
+}
+
+/// Whether every record has a key; the one place where records are looked at before they are stored.
+fn has_keys(header: BatchHeader, batch: &[u8]) -> bool {
+    let mut decompressor = Decompressor::default();
+    let records = decompressor.records(header, batch, DECOMPRESSED_BYTES_MAX);
+    records.is_ok_and(|mut records| records.all(|record| record.is_ok_and(|record| record.key.is_some())))
 }
 
 fn storage(error: AppendError) -> (ErrorCode, String) {

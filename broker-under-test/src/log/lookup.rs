@@ -14,7 +14,7 @@ use crate::counters::Counter;
 /// Bytes that a look-up reads at a time.
 const LOOKUP_BYTES: usize = 16 * 1024;
 /// What one batch may take decompressed.
-const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
+pub(super) const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
 /// Walks over the headers of a segment's batches.
 pub(super) struct Headers<'a> {
@@ -72,6 +72,16 @@ impl Segment {
         counters.add(Counter::CallPreadLookup, 1);
         counters.add(Counter::LookupBytes, buffer.len() as u64);
         self.read_at(buffer, position)
+    }
+
+    /// The whole batch at `position`.
+    pub(super) fn batch_at(&self, position: u64, header: &BatchHeader) -> Result<Vec<u8>, LogError> {
+        let total = header
+            .total_bytes()
+            .min(self.written().saturating_sub(position) as usize);
+        let mut batch = vec![0; total];
+        self.look_up(&mut batch, position)?;
+        Ok(batch)
     }
 
     /// Whether the first and the last entries of the indexes name batches that are there. Kafka's check at start looks at the last ones too; to look
@@ -239,9 +249,7 @@ impl Segment {
         timestamp_ms: i64,
         from: i64,
     ) -> Result<Option<(i64, i64)>, LogError> {
-        let total = header.total_bytes().min(self.bytes().saturating_sub(position) as usize);
-        let mut batch = vec![0; total];
-        self.look_up(&mut batch, position)?;
+        let batch = self.batch_at(position, &header)?;
         Ok(record_at(header, &batch, timestamp_ms, from))
     }
 

@@ -1,11 +1,12 @@
 //! The partition log on disk, as Kafka lays it out: a folder per partition, segments `.log`, sparse `.index` and `.timeindex` named
 //! by their 20-digit base offset, rolled by size.
 //!
-//! Stored bytes are the bytes that came, but for base offset and leader epoch in each batch header. What is not here
-//! yet: compaction.
+//! Stored bytes are the bytes that came, but for base offset and leader epoch in each batch header. Compaction
+//! takes records out of closed segments.
 
 mod bounds;
 pub mod commit_log;
+mod compaction;
 mod file;
 mod group_commit;
 mod index;
@@ -21,6 +22,7 @@ pub(crate) mod state;
 
 pub use bounds::Bounds;
 pub use commit_log::CommitLog;
+pub use compaction::Compaction;
 pub use file::{LogFile, LogSlice};
 pub use group_commit::GroupCommit;
 pub use open_files::{FileHandle, OpenFiles};
@@ -87,6 +89,11 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Moves the start behind what retention lets go of at that time (milliseconds since 1970); answers whether it moved.
     fn retain(&self, _now_ms: i64) -> Result<bool, LogError> {
         Ok(false)
+    }
+
+    /// Compacts the log when enough of it is dirty: what lies behind `dirty_from`. Answers up to where it is clean, if anything was done.
+    fn compact(&self, _dirty_from: i64, _now_ms: i64) -> Result<Option<i64>, LogError> {
+        Ok(None)
     }
 
     /// Removes the log and its files. Readers that still hold one can finish.

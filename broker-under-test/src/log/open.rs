@@ -7,7 +7,7 @@ use super::open_files::OpenFiles;
 use super::partition::{Limits, OpenMode};
 use super::segment::Segment;
 use super::state::LogState;
-use super::{LogError, io};
+use super::{LogError, compaction, io};
 use crate::storage::Storage;
 
 /// The segments of a log, by base offset.
@@ -25,7 +25,7 @@ pub(super) fn by_state(
 ) -> Result<Option<Opened>, LogError> {
     let mut segments = Vec::with_capacity(state.segments.len());
     for known in &state.segments {
-        match Segment::open(files, dir, known.base_offset, limits.index_interval_bytes, known.index) {
+        match Segment::open(files, dir, known.base_offset, limits.index_interval_bytes, Some(known)) {
             Ok(segment) if segment.written() == known.bytes => segments.push(Arc::new(segment)),
             Err(LogError::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
                 return Err(io("open", Segment::path_of(dir, known.base_offset))(source));
@@ -61,7 +61,15 @@ pub(super) fn by_files(
         });
     }
     storage.create_dir(dir).map_err(io("create", dir))?;
-    let mut bases = bases(storage, dir)?;
+    let mut names = storage.list(dir).map_err(io("list", dir))?;
+    if names
+        .iter()
+        .any(|name| name.ends_with(".swap") || name.ends_with(".cleaned"))
+    {
+        compaction::finish_swaps(storage, dir, &names)?;
+        names = storage.list(dir).map_err(io("list", dir))?;
+    }
+    let mut bases = bases(dir, &names);
     // What an interrupted removal left below the start, with holes or without.
     let below = bases
         .partition_point(|base| *base <= mode.start_offset)
@@ -69,13 +77,14 @@ pub(super) fn by_files(
     for base in bases.drain(..below) {
         Segment::remove_files(storage, &Segment::path_of(dir, base))?;
     }
+    // Compaction takes offsets away, at the end of a segment too.
+    let sparse = limits.compaction.is_some();
     let mut segments: Vec<Arc<Segment>> = Vec::new();
     let mut next_offset = bases.first().copied().unwrap_or(0);
     for (i, base) in bases.iter().copied().enumerate() {
         let known = state.and_then(|state| state.segments.iter().find(|known| known.base_offset == base));
-        let promised = known.and_then(|known| known.index);
-        let segment = Segment::open(files, dir, base, limits.index_interval_bytes, promised)?;
-        if base != next_offset {
+        let segment = Segment::open(files, dir, base, limits.index_interval_bytes, known)?;
+        if base < next_offset || base > next_offset && !sparse {
             return Err(LogError::Hole {
                 path: segment.path().to_owned(),
                 expected: next_offset,
@@ -89,9 +98,9 @@ pub(super) fn by_files(
             Some(end) if mode.clean || flushed || segment.is_sealed() => end,
             None if mode.clean || segment.is_sealed() => segment.next_offset()?,
             _ => {
-                let scan = segment.recover(mode.recovery_point, false)?;
+                let scan = segment.recover(mode.recovery_point, sparse)?;
                 cut_bytes = scan.cut_bytes;
-                if ends_at == Some(scan.next_offset) {
+                if ends_at.is_some() && cut_bytes == 0 {
                     // A closed one, which the next recovery point lies behind: from then on its indexes are believed.
                     segment.complete_indexes()?;
                     segment.sync_indexes()?;
@@ -119,13 +128,10 @@ pub(super) fn by_files(
 }
 
 /// Base offsets of the segments in a folder. Other files are left alone.
-fn bases(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Vec<i64>, LogError> {
+fn bases(dir: &Path, names: &[String]) -> Vec<i64> {
     let mut bases = Vec::new();
-    for name in storage.list(dir).map_err(io("list", dir))? {
-        let digits = name
-            .strip_suffix(".log")
-            .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
-        if let Some(base) = digits.and_then(|d| d.parse::<i64>().ok()) {
+    for name in names {
+        if let Some(base) = base_of(name) {
             bases.push(base);
         } else if ![".index", ".timeindex", ".discarded"]
             .iter()
@@ -135,7 +141,15 @@ fn bases(storage: &Arc<dyn Storage>, dir: &Path) -> Result<Vec<i64>, LogError> {
         }
     }
     bases.sort_unstable();
-    Ok(bases)
+    bases
+}
+
+/// The base offset in the name of a segment.
+pub(super) fn base_of(name: &str) -> Option<i64> {
+    let digits = name
+        .strip_suffix(".log")
+        .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
+    digits.and_then(|d| d.parse().ok())
 }
 
 /// A new active segment. Its name is not on the device yet.

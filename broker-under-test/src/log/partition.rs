@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use kafka_wire::BatchHeader;
 
 use super::bounds::Bounds;
+use super::compaction::Compaction;
 use super::group_commit::GroupCommit;
 use super::open_files::OpenFiles;
 use super::segment::Segment;
@@ -29,6 +30,8 @@ pub struct Limits {
     pub retention_ms: Option<i64>,
     /// How many bytes of the log are kept; `None` is all of them.
     pub retention_bytes: Option<u64>,
+    /// Whether and how it is compacted.
+    pub compaction: Option<Compaction>,
 }
 
 impl Default for Limits {
@@ -41,6 +44,7 @@ impl Default for Limits {
             preallocate: false,
             retention_ms: None,
             retention_bytes: None,
+            compaction: None,
         }
     }
 }
@@ -48,11 +52,11 @@ impl Default for Limits {
 /// The log of one partition in a folder of its own.
 #[derive(Debug)]
 pub struct PartitionLog {
-    files: Arc<OpenFiles>,
+    pub(super) files: Arc<OpenFiles>,
     pub(super) dir: PathBuf,
     pub(super) limits: Limits,
     leader_epoch: i32,
-    segments: RwLock<Vec<Arc<Segment>>>,
+    pub(super) segments: RwLock<Vec<Arc<Segment>>>,
     /// Held while something is appended or removed.
     pub(super) appender: Mutex<Appender>,
     pub(super) bounds: Bounds,
@@ -192,7 +196,7 @@ impl PartitionLog {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
+    pub(super) fn segment_behind(&self, segment: &Segment) -> Option<Arc<Segment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let n = segments.partition_point(|s| s.base_offset <= segment.base_offset);
         segments.get(n).cloned()
@@ -349,6 +353,10 @@ impl Log for PartitionLog {
         self.retain_at(now_ms)
     }
 
+    fn compact(&self, dirty_from: i64, now_ms: i64) -> Result<Option<i64>, LogError> {
+        self.compact_at(dirty_from, now_ms)
+    }
+
     /// The base of the active segment, as rolling flushes, or what was flushed since.
     fn recovery_point(&self) -> i64 {
         let flushed = self.commit.flushed() as i64;
@@ -376,6 +384,9 @@ impl Log for PartitionLog {
     }
 
     fn state(&self) -> Result<Option<LogState>, LogError> {
+        if self.offline.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         let segments = self.segments();
         if let Some(active) = segments.last() {
             active.complete_indexes()?;

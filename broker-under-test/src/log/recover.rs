@@ -83,6 +83,8 @@ impl Segment {
         }
         if !self.is_sealed() {
             indexes.complete()?;
+            // Nobody does it later, and what a power cut leaves of them would be believed.
+            indexes.sync()?;
         }
         Ok(indexes)
     }

@@ -29,6 +29,8 @@ pub struct Segment {
     loading: Mutex<()>,
     /// What the last clean stop knew of the indexes.
     promised: Option<IndexState>,
+    /// The log file is as that stop left it.
+    is_unchanged: bool,
     /// Bytes that were appended; readers see fewer until the high watermark moves.
     pub(super) written: AtomicU64,
     /// Bytes that a flush of this process covered.
@@ -63,19 +65,20 @@ impl Segment {
             indexes: OnceLock::from(indexes),
             loading: Mutex::default(),
             promised: None,
+            is_unchanged: false,
             written: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             sealed: false,
         })
     }
 
-    /// A segment that exists; nothing of it is opened or read. `promised` is what the last clean stop knew of its indexes.
+    /// A segment that exists; nothing of it is opened or read. `known` is what the last clean stop knew of it.
     pub fn open(
         files: &Arc<OpenFiles>,
         dir: &Path,
         base_offset: i64,
         index_interval_bytes: usize,
-        promised: Option<IndexState>,
+        known: Option<&SegmentState>,
     ) -> Result<Self, LogError> {
         let path = Self::path_of(dir, base_offset);
         let info = files.storage().info(&path).map_err(io("open", &path))?;
@@ -86,7 +89,8 @@ impl Segment {
             index_interval_bytes,
             indexes: OnceLock::new(),
             loading: Mutex::default(),
-            promised,
+            promised: known.and_then(|known| known.index),
+            is_unchanged: known.is_some_and(|known| known.bytes == info.bytes),
             written: AtomicU64::new(info.bytes),
             flushed: AtomicU64::new(info.bytes),
             sealed: info.read_only,
@@ -169,7 +173,7 @@ impl Segment {
     /// The latest timestamp in it; `None` when it is empty.
     pub fn latest_ms(&self) -> Result<Option<i64>, LogError> {
         match (self.indexes.get(), self.promised) {
-            (None, Some(promised)) => Ok(promised.latest_ms),
+            (None, Some(promised)) if self.is_unchanged => Ok(promised.latest_ms),
             _ => Ok(self.indexes()?.latest().map(|latest| latest.timestamp_ms)),
         }
     }
@@ -179,7 +183,10 @@ impl Segment {
         SegmentState {
             base_offset: self.base_offset,
             bytes: self.written(),
-            index: self.indexes.get().map(Indexes::state).or(self.promised),
+            index: match self.indexes.get() {
+                Some(indexes) => Some(indexes.state()),
+                None => self.promised.filter(|_| self.is_unchanged),
+            },
         }
     }
 

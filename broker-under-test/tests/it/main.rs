@@ -6,6 +6,8 @@ const LAYOUT: &str = "partition-log";
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod concurrent;
 #[cfg(test)]
 mod faults;

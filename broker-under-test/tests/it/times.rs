@@ -190,3 +190,35 @@ fn records_that_cant_be_read_are_found_as_their_batch() {
         (0, 0, BASE_TIMESTAMP_MS)
     );
 }
+
+/// What a clean stop wrote down of a segment is not what it holds after more appends, a roll and a crash.
+#[test]
+fn a_segment_that_grew_after_the_last_clean_stop() {
+    let mut broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    assert_eq!(client.create_topic(TOPIC, 1, &[("segment.bytes", "3000")]), 0);
+    let append = |client: &mut Client, time: i64| {
+        let mut builder = BatchBuilder::new(time);
+        builder.push(time, None, &[7; 1000]);
+        client.append(TOPIC, 0, builder.finish())
+    };
+    append(&mut client, BASE_TIMESTAMP_MS);
+    drop(client);
+    broker.stop();
+    broker.start_again().unwrap();
+    let mut client = broker.client();
+    for i in 1..4 {
+        assert_eq!(append(&mut client, BASE_TIMESTAMP_MS + 10 * i), i);
+    }
+    // Any change of topics writes the checkpoints, so that the rolled segment is not looked at.
+    assert_eq!(client.create_topic("other", 1, &[]), 0);
+    let killed = broker.killed_copy();
+    let server = start_in(killed.path(), &[]).unwrap();
+    let mut client = Client::connect(server.address);
+    assert_eq!(
+        client.list_offset(TOPIC, 0, BASE_TIMESTAMP_MS + 5),
+        (0, 1, BASE_TIMESTAMP_MS + 10)
+    );
+    drop(client);
+    server.stop().unwrap();
+}
