@@ -1,6 +1,7 @@
 //! What a crash, a bad disk or a person may leave, and what a start makes of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -277,6 +278,36 @@ fn deleted_records_and_topics_stay_deleted() {
         assert_eq!(client.list_offset("other", 0, -1).1, 1);
         drop(client);
         server.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_read_only_segment_is_served_and_never_written() {
+    let mut broker = broker(&[], 20);
+    let whole = read_all(&mut broker.client());
+    let killed = broker.killed_copy();
+    broker.stop();
+    for dir in [broker.data_dir().as_path(), killed.path()] {
+        let path = segments(dir)[0].clone();
+        let before = fs::read(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        assert!(found_in(dir, &[]) == whole);
+        let server = start_in(dir, &[]).unwrap();
+        let mut client = Client::connect(server.address);
+        let end = client.list_offset(TOPIC, 0, -1).1;
+        assert_eq!(client.append(TOPIC, 0, &batch_of(1, 100, 1)), end);
+        drop(client);
+        server.stop().unwrap();
+        assert!(fs::read(&path).unwrap() == before);
+        assert_eq!(segments(dir).len(), 2, "appends go to a fresh segment behind it");
+        // What may not be written is not repaired either.
+        damage(&path, before.len() - 1);
+        fs::remove_file(dir.join("commitlog/checkpoint")).unwrap();
+        let message = start_in(dir, &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("is damaged at byte") && message.contains(".log"),
+            "{message}"
+        );
     }
 }
 
