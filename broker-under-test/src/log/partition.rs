@@ -141,6 +141,8 @@ impl PartitionLog {
     ) -> Result<Arc<Segment>, LogError> {
         active.complete_indexes()?;
         self.or_offline(active.flush().and_then(|()| active.sync_indexes()))?;
+        // The first segment's name, before that of the next one can outlive it and pass for where the log begins.
+        self.or_offline(self.flush_name_of(active))?;
         // A file of the next one's name may be there from now on, so that nothing more may be added to this one.
         appender.must_roll = true;
         let fresh = Arc::new(open::create(&self.files, &self.dir, base_offset, self.limits)?);
@@ -162,6 +164,13 @@ impl PartitionLog {
         flushed.inspect_err(|_| self.offline.store(true, Ordering::Release))
     }
 
+    fn flush_name_of(&self, segment: &Segment) -> Result<(), LogError> {
+        match self.named_until.load(Ordering::Acquire) < segment.base_offset {
+            true => self.flush_names(segment.base_offset),
+            false => Ok(()),
+        }
+    }
+
     fn flush_names(&self, until: i64) -> Result<(), LogError> {
         let flushed = self.files.storage().sync_dir(&self.dir);
         flushed.map_err(io("flush", &self.dir))?;
@@ -179,10 +188,8 @@ impl PartitionLog {
         };
         // Rolling flushed all older segments.
         active.flush()?;
-        if self.named_until.load(Ordering::Acquire) < active.base_offset {
-            // The first flush, which is worth nothing without a name that leads to the bytes.
-            self.flush_names(active.base_offset)?;
-        }
+        // The first flush is worth nothing without a name that leads to the bytes.
+        self.flush_name_of(&active)?;
         self.bounds.raise_high_watermark(end, || active.file().publish(written));
         Ok(end as u64)
     }
