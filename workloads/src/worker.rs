@@ -13,6 +13,7 @@ use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
 use crate::native::fetch::{FetchClient, FetchSpec};
+use crate::native::follow::{FollowClient, FollowSpec, Followed};
 use crate::native::ledger::Ledger;
 use crate::native::look_up::{LookUpClient, LookUpSpec, LookedUp};
 use crate::native::preload::{PreloadIndex, PreloadSpec, preload};
@@ -53,6 +54,25 @@ pub enum WorkerSpec {
         /// Traffic after each `go`.
         window: Phase,
     },
+    /// Follow a topic.
+    Follow {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// File with the [`Ledger`] of what is stored, or with the [`PreloadIndex`].
+        stored: PathBuf,
+        /// How it is followed.
+        follow: FollowSpec,
+        /// Traffic before `ready`, ms; 0 where the data must stay untouched until `go`.
+        warmup_ms: u32,
+        /// Traffic after each `go`.
+        window: Phase,
+        /// File that the [`Ledger`] of what came is written to, at the end.
+        #[serde(default)]
+        ledger: Option<PathBuf>,
+    },
     /// Produce to a topic that exists.
     Produce {
         /// Brokers to begin with.
@@ -66,6 +86,9 @@ pub enum WorkerSpec {
         warmup_ms: u32,
         /// Traffic after each `go`.
         window: Phase,
+        /// File with the [`Ledger`] of what is stored already, or with the [`PreloadIndex`]: the client's own goes on from it.
+        #[serde(default)]
+        stored: Option<PathBuf>,
         /// File that the [`Ledger`] of all phases is written to, at the end.
         #[serde(default)]
         ledger: Option<PathBuf>,
@@ -196,6 +219,8 @@ pub enum WorkerResult {
     LookedUp(LookedUp),
     /// Of a window of [`WorkerSpec::WriteBlocks`].
     Written(Written),
+    /// Of a window of [`WorkerSpec::Follow`].
+    Followed(Followed),
     /// Of [`WorkerSpec::BareServe`].
     Served(BareServed),
     /// Of [`WorkerSpec::BareTake`].
@@ -273,15 +298,34 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                 let mut writer = BlockWriter::prepare(blocks)?;
                 return self.windows(None, || writer.run(window).map(WorkerResult::Written));
             }
+            WorkerSpec::Follow {
+                address,
+                security,
+                stored,
+                follow,
+                warmup_ms,
+                window,
+                ledger,
+            } => {
+                let mut client = FollowClient::connect(&address, &security, Ledger::read(&stored)?, follow)?;
+                let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
+                let warmup = warmup.map(|followed| followed.phase);
+                self.windows(warmup, || client.run(window).map(WorkerResult::Followed))?;
+                return Ok(ledger.map_or(Ok(()), |path| client.ledger().write(&path))?);
+            }
             WorkerSpec::Produce {
                 address,
                 security,
                 produce,
                 warmup_ms,
                 window,
+                stored,
                 ledger,
             } => {
                 let mut client = ProduceClient::connect(&address, &security, produce)?;
+                if let Some(stored) = stored {
+                    client.go_on_from(Ledger::read(&stored)?)?;
+                }
                 let warmup = warmup_phase(warmup_ms).map(|phase| client.run(phase)).transpose()?;
                 self.windows(warmup, || client.run(window).map(WorkerResult::Phase))?;
                 // Not before, as it would be work of the window.

@@ -3,6 +3,8 @@
 use broker_under_test::{Config, Server};
 use workloads::definition::{self, Definition};
 use workloads::native::fetch::{FetchClient, FetchSpec};
+use workloads::native::follow::{Follow, FollowClient, FollowSpec};
+use workloads::native::ledger::Ledger;
 use workloads::native::preload::{PreloadSpec, preload};
 use workloads::native::produce::{ProduceClient, ProduceSpec};
 use workloads::native::verify::verify;
@@ -257,6 +259,161 @@ fn preloaded_partitions_are_drained_together() {
         assert_eq!((pass.delivered_bytes, pass.data_ended), (5 << 18, true));
         assert_eq!(pass.records, index.ledger.total_records());
     }
+    broker.stop().unwrap();
+}
+
+fn follow_spec(follow: Follow, partitions_per_fetch: usize) -> FollowSpec {
+    FollowSpec {
+        follow,
+        response_bytes: 50_000,
+        partition_bytes: 20_000,
+        partitions_per_fetch,
+        max_wait_ms: 500,
+        receive_buffer_bytes: 65_536,
+    }
+}
+
+/// A topic of 7 partitions with 64 batches of 4,096 bytes in each.
+fn followed_topic(brokers: &Bootstrap) -> Ledger {
+    let spec = PreloadSpec {
+        topic: "followed".to_owned(),
+        partitions: 7,
+        replicas: 1,
+        configs: Default::default(),
+        stored_batch_bytes: 4_096,
+        file_bytes: 7 << 18,
+        payload: PayloadSpec::Random { record_bytes: 300 },
+        seed: 4,
+        base_timestamp_ms: 1_700_000_000_000,
+    };
+    preload(brokers, &Security::default(), &spec)
+        .expect("the topic is filled")
+        .ledger
+}
+
+const PASS: Phase = Phase {
+    duration_ms: 60_000,
+    single_pass: true,
+};
+
+#[test]
+fn what_is_stored_is_followed_with_one_fetch_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let brokers = Bootstrap::from(broker.address);
+    let plain = Security::default();
+    let stored = followed_topic(&brokers);
+    for partitions_per_fetch in [1, 3, 7, 1_000] {
+        let spec = follow_spec(Follow::Stored, partitions_per_fetch);
+        let mut client = FollowClient::connect(&brokers, &plain, stored.clone(), spec).unwrap();
+        for _ in 0..2 {
+            let followed = client.run(PASS).unwrap();
+            let pass = followed.phase;
+            assert_eq!(
+                (pass.delivered_bytes, pass.records, pass.data_ended),
+                (stored.total_bytes(), stored.total_records(), true)
+            );
+            // 4 batches of a partition, 12 of a response: whole batches, as many as fit.
+            let share: u64 = 16_384 * (partitions_per_fetch as u64).min(3);
+            assert!(pass.responses >= (7u64 << 18).div_ceil(share), "{}", pass.responses);
+            assert_eq!((followed.empty_responses, pass.latency_ns.len()), (0, pass.responses));
+            assert_eq!(pass.send_calls, pass.responses);
+        }
+        // Without a single pass it begins again.
+        let window = Phase {
+            duration_ms: 100,
+            single_pass: false,
+        };
+        let twice = client.run(window).unwrap().phase;
+        assert!(twice.delivered_bytes.is_multiple_of(4_096) && !twice.data_ended);
+    }
+
+    // What lies there is not what was told.
+    let mut other = stored.clone();
+    other.partitions[5].checksum = other.partitions[4].checksum;
+    let mut client = FollowClient::connect(&brokers, &plain, other, follow_spec(Follow::Stored, 7)).unwrap();
+    let error = client.run(PASS).unwrap_err().to_string();
+    assert!(
+        error.contains("topic `followed`, partition 5, is not what lies there") && error.contains("another CRC"),
+        "{error}"
+    );
+    let mut behind = stored.clone();
+    behind.partitions[2].first_offset += 1;
+    let mut client = FollowClient::connect(&brokers, &plain, behind, follow_spec(Follow::Stored, 7)).unwrap();
+    let error = client.run(PASS).unwrap_err().to_string();
+    assert!(
+        error.contains("partition 2") && error.contains("offsets 0 to"),
+        "{error}"
+    );
+    let mut more = stored.clone();
+    more.partitions.truncate(3);
+    more.partitions[1].batches = 0;
+    let refused = FollowClient::connect(&brokers, &plain, more, follow_spec(Follow::Stored, 7));
+    assert!(refused.is_err_and(|error| error.to_string().contains("at least one batch in each")));
+    broker.stop().unwrap();
+}
+
+#[test]
+fn what_is_being_produced_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = plain_broker(&folder);
+    let brokers = Bootstrap::from(broker.address);
+    let plain = Security::default();
+    let stored = followed_topic(&brokers);
+    let bytes = 333 * 2_000;
+    let spec = ProduceSpec {
+        spread: Spread::one_topic("followed", 7),
+        batch_bytes: 2_000,
+        payload: PayloadSpec::Random { record_bytes: 100 },
+        seed: 3,
+        in_flight: 5,
+        connections: 3,
+        acks: -1,
+        pool_batches: 33,
+        socket_send_buffer_bytes: None,
+        socket_congestion_control: None,
+        bytes_max: Some(bytes),
+    };
+    let mut producer = ProduceClient::connect(&brokers, &plain, spec).unwrap();
+    producer.go_on_from(stored.clone()).unwrap();
+    let other = Ledger::empty(&Spread::one_topic("followed", 6));
+    assert!(
+        producer
+            .go_on_from(other)
+            .unwrap_err()
+            .to_string()
+            .contains("7 partitions")
+    );
+
+    let spec = follow_spec(Follow::Produced { bytes }, 4);
+    let mut follower = FollowClient::connect(&brokers, &plain, stored, spec).unwrap();
+    let all = Phase {
+        duration_ms: 60_000,
+        single_pass: false,
+    };
+    let (followed, producer) = std::thread::scope(|scope| {
+        let producing = scope.spawn(move || {
+            producer.run(all).unwrap();
+            producer
+        });
+        (follower.run(all).unwrap(), producing.join().unwrap())
+    });
+    assert_eq!(
+        (followed.phase.delivered_bytes, followed.phase.data_ended),
+        (bytes, true)
+    );
+    assert!(followed.phase.responses > 0);
+    assert_eq!(&follower.ledger(), producer.ledger());
+    let checks = verify(&brokers, &plain, producer.ledger(), 1 << 20).unwrap();
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+
+    // Nobody produces: the follower gives up at the end of its time.
+    let nothing = Phase {
+        duration_ms: 1,
+        single_pass: false,
+    };
+    let error = follower.run(nothing).unwrap_err().to_string();
+    assert!(error.contains("following what is produced"), "{error}");
     broker.stop().unwrap();
 }
 

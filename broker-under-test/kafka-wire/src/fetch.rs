@@ -212,6 +212,35 @@ pub fn encode_request(
     bytes_max: i32,
     wait_ms_max: i32,
 ) {
+    let wanted = Wanted {
+        partition,
+        fetch_offset,
+        bytes_max,
+    };
+    encode_request_of(out, correlation_id, topic, &[wanted], bytes_max, wait_ms_max);
+}
+
+/// What is wanted of a partition of the topic that a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Partition.
+    pub partition: i32,
+    /// First offset wanted.
+    pub fetch_offset: i64,
+    /// Most bytes wanted of it.
+    pub bytes_max: i32,
+}
+
+/// Appends a whole request frame for several partitions of one topic, without a session, in [`CLIENT_VERSION`]: at least a byte, at most
+/// `bytes_max` over all of them.
+pub fn encode_request_of(
+    out: &mut Vec<u8>,
+    correlation_id: i32,
+    topic: &str,
+    wanted: &[Wanted],
+    bytes_max: i32,
+    wait_ms_max: i32,
+) {
     let start = start_request(out, ApiKey::Fetch, CLIENT_VERSION, correlation_id, "assay");
     out.put_i32(-1); // replica id: a consumer
     out.put_i32(wait_ms_max);
@@ -222,12 +251,14 @@ pub fn encode_request(
     out.put_i32(-1);
     out.put_array_len(1, false);
     out.put_string(topic, false);
-    out.put_array_len(1, false);
-    out.put_i32(partition);
-    out.put_i32(-1);
-    out.put_i64(fetch_offset);
-    out.put_i64(-1);
-    out.put_i32(bytes_max);
+    out.put_array_len(wanted.len(), false);
+    for one in wanted {
+        out.put_i32(one.partition);
+        out.put_i32(-1);
+        out.put_i64(one.fetch_offset);
+        out.put_i64(-1);
+        out.put_i32(one.bytes_max);
+    }
     out.put_array_len(0, false);
     out.put_string("", false);
     finish_frame(out, start);
@@ -248,9 +279,7 @@ pub struct ResponseHead {
 
 /// Bytes of the head of a response for one partition in [`CLIENT_VERSION`], behind the frame's length.
 pub fn response_head_bytes(topic: &str) -> usize {
-    // correlation id, throttle, error, session, topics, name, partitions, index, error, high watermark, last stable
-    // offset, log start, aborted, replica, records length
-    4 + 4 + 2 + 4 + 4 + 2 + topic.len() + 4 + 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4
+    ResponseStart::BYTES + topic_head_bytes(topic) + FetchResult::BYTES
 }
 
 impl ResponseHead {
@@ -260,53 +289,134 @@ impl ResponseHead {
     /// Truncation, or a response that does not hold exactly one topic with one partition.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut c = Cursor::new(bytes);
-        let correlation_id = c.i32()?;
-        c.i32()?;
-        let error = c.i16()?;
-        c.i32()?;
-        let one = |c: &mut Cursor| {
-            let at = c.position();
-            match c.i32()? {
-                1 => Ok(()),
-                n => Err(crate::WireError::InvalidLength {
-                    at,
-                    length: i64::from(n),
-                }),
-            }
-        };
-        one(&mut c)?;
+        let (correlation_id, error) = response_start(&mut c)?;
+        exactly_one(&mut c)?;
         c.string(false)?;
-        one(&mut c)?;
-        let partition = c.i32()?;
-        let partition_error = c.i16()?;
-        let high_watermark = c.i64()?;
-        c.i64()?;
-        let log_start_offset = c.i64()?;
-        for _ in 0..c.array_len(false, 16)?.unwrap_or(0) {
-            c.take(16)?;
-        }
-        c.i32()?;
-        let at = c.position();
-        let records_bytes = match c.i32()? {
-            -1 => 0,
-            n => usize::try_from(n).map_err(|_| crate::WireError::InvalidLength {
-                at,
-                length: i64::from(n),
-            })?,
-        };
-        let result = FetchResult {
-            partition,
-            error: partition_error,
-            high_watermark,
-            log_start_offset,
-            records_bytes,
-        };
+        exactly_one(&mut c)?;
+        let result = partition_head(&mut c)?;
         Ok(ResponseHead {
             correlation_id,
             error,
             result,
             head_bytes: c.position(),
         })
+    }
+}
+
+/// From the correlation id to the session: the id and the error of the whole response.
+fn response_start(c: &mut Cursor) -> Result<(i32, i16)> {
+    let correlation_id = c.i32()?;
+    c.i32()?; // throttle time
+    let error = c.i16()?;
+    c.i32()?; // session id
+    Ok((correlation_id, error))
+}
+
+fn exactly_one(c: &mut Cursor) -> Result<()> {
+    let at = c.position();
+    match c.i32()? {
+        1 => Ok(()),
+        n => Err(crate::WireError::InvalidLength {
+            at,
+            length: i64::from(n),
+        }),
+    }
+}
+
+/// Everything of a partition in front of its records.
+fn partition_head(c: &mut Cursor) -> Result<FetchResult> {
+    let partition = c.i32()?;
+    let error = c.i16()?;
+    let high_watermark = c.i64()?;
+    c.i64()?; // last stable offset
+    let log_start_offset = c.i64()?;
+    for _ in 0..c.array_len(false, 16)?.unwrap_or(0) {
+        c.take(16)?; // an aborted transaction
+    }
+    c.i32()?; // preferred read replica
+    let at = c.position();
+    let records_bytes = match c.i32()? {
+        -1 => 0,
+        n => usize::try_from(n).map_err(|_| crate::WireError::InvalidLength {
+            at,
+            length: i64::from(n),
+        })?,
+    };
+    Ok(FetchResult {
+        partition,
+        error,
+        high_watermark,
+        log_start_offset,
+        records_bytes,
+    })
+}
+
+/// The front of any response in [`CLIENT_VERSION`], behind the frame's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseStart {
+    /// Echo of the request.
+    pub correlation_id: i32,
+    /// Error of the whole response, which then has no topics.
+    pub error: i16,
+    /// Topics that follow.
+    pub topics: usize,
+}
+
+impl ResponseStart {
+    /// Its size: correlation id, throttle, error, session, topics.
+    pub const BYTES: usize = 4 + 4 + 2 + 4 + 4;
+
+    /// Reads it; `bytes` may go on.
+    ///
+    /// # Errors
+    /// Truncation, or a number of topics that makes no sense.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut c = Cursor::new(bytes);
+        let (correlation_id, error) = response_start(&mut c)?;
+        Ok(ResponseStart {
+            correlation_id,
+            error,
+            topics: count(&mut c)?,
+        })
+    }
+}
+
+/// Bytes of the name of a topic and of the number of its partitions, in a response in [`CLIENT_VERSION`].
+pub fn topic_head_bytes(topic: &str) -> usize {
+    2 + topic.len() + 4
+}
+
+/// Reads the number of partitions of the topic that `bytes` begins with.
+///
+/// # Errors
+/// Truncation, or a number that makes no sense.
+pub fn decode_topic_head(bytes: &[u8]) -> Result<usize> {
+    let mut c = Cursor::new(bytes);
+    c.string(false)?;
+    count(&mut c)
+}
+
+/// A count whose elements have not arrived yet, so that nothing can be held against it.
+fn count(c: &mut Cursor) -> Result<usize> {
+    let at = c.position();
+    let n = c.i32()?;
+    usize::try_from(n).map_err(|_| crate::WireError::InvalidLength {
+        at,
+        length: i64::from(n),
+    })
+}
+
+impl FetchResult {
+    /// Its size in a response in [`CLIENT_VERSION`] to who reads uncommitted: index, error, high watermark, last stable offset, log start,
+    /// no aborted transactions, replica, records length.
+    pub const BYTES: usize = 4 + 2 + 8 + 8 + 8 + 4 + 4 + 4;
+
+    /// Reads what stands in front of the records of a partition.
+    ///
+    /// # Errors
+    /// Truncation, also by aborted transactions, which who reads uncommitted is not told of.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        partition_head(&mut Cursor::new(bytes))
     }
 }
 
@@ -360,5 +470,61 @@ mod tests {
             }
         );
         assert_eq!(response_head_bytes("orders"), out.len());
+    }
+
+    #[test]
+    fn several_partitions_round_trip() {
+        let wanted = |partition, fetch_offset| Wanted {
+            partition,
+            fetch_offset,
+            bytes_max: 1_000,
+        };
+        let mut out = Vec::new();
+        encode_request_of(&mut out, 4, "orders", &[wanted(5, 70), wanted(2, 0)], 1_500, 500);
+        let mut cursor = Cursor::new(&out[4..]);
+        RequestHeader::parse(&mut cursor).unwrap();
+        let request = FetchRequest::decode(&mut cursor, CLIENT_VERSION).unwrap();
+        let asked: Vec<(i32, i64, i32)> = request
+            .partitions
+            .iter()
+            .map(|p| (p.partition, p.fetch_offset, p.bytes_max))
+            .collect();
+        assert_eq!(asked, [(5, 70, 1_000), (2, 0, 1_000)]);
+        assert_eq!((request.bytes_min, request.bytes_max), (1, 1_500));
+
+        let writer = ResponseWriter::new(CLIENT_VERSION);
+        let mut out = Vec::new();
+        out.put_i32(4);
+        writer.start(&mut out, 0, 1);
+        writer.topic(&mut out, "orders", 2);
+        let mut results = Vec::new();
+        for (partition, records) in [(5, &b"abc"[..]), (2, b"")] {
+            let result = FetchResult {
+                partition,
+                error: 0,
+                high_watermark: 9,
+                log_start_offset: 1,
+                records_bytes: records.len(),
+            };
+            writer.partition(&mut out, &result);
+            out.extend_from_slice(records);
+            results.push((result, records));
+        }
+        let start = ResponseStart::decode(&out).unwrap();
+        assert_eq!((start.correlation_id, start.error, start.topics), (4, 0, 1));
+        let mut at = ResponseStart::BYTES;
+        assert_eq!(decode_topic_head(&out[at..]), Ok(2));
+        at += topic_head_bytes("orders");
+        for (result, records) in results {
+            assert_eq!(FetchResult::decode(&out[at..at + FetchResult::BYTES]), Ok(result));
+            at += FetchResult::BYTES;
+            assert_eq!(&out[at..at + records.len()], records);
+            at += records.len();
+        }
+        assert_eq!(at, out.len());
+        let aborted = [&[0; 30][..], &1i32.to_be_bytes(), &[0; 8]].concat();
+        assert!(FetchResult::decode(&aborted).is_err());
+        out[14] = 0x80;
+        assert!(ResponseStart::decode(&out).is_err());
     }
 }

@@ -12,6 +12,7 @@ use crate::measure::load::LoadBench;
 use crate::measure::look_ups::LookUps;
 use crate::measure::outcome::TrialOutcome;
 use crate::measure::paths::Paths;
+use crate::measure::read::ReadBench;
 use crate::measure::stage::Stage;
 use crate::process::Cpus;
 
@@ -44,6 +45,8 @@ pub enum Bench<'a> {
     Blocks(BlocksBench<'a>),
     /// Places in the bundled broker's log.
     LookUps(LookUps<'a>),
+    /// Readers of the bundled broker.
+    Read(ReadBench<'a>),
 }
 
 impl<'a> Bench<'a> {
@@ -61,6 +64,7 @@ impl<'a> Bench<'a> {
             Work::Load(load) => Bench::Load(LoadBench::prepare(definition, load, stage, setup, doing)?),
             Work::Blocks(blocks) => Bench::Blocks(BlocksBench::prepare(definition, blocks, stage, setup, doing)?),
             Work::LookUp(look_up) => Bench::LookUps(LookUps::prepare(definition, look_up, stage, setup, doing)?),
+            Work::Read(read) => Bench::Read(ReadBench::new(definition, read, setup)),
             Work::Fetch(fetch) if definition.target == BUNDLED => {
                 Bench::Paths(Paths::prepare(definition, fetch, setup, doing)?)
             }
@@ -79,6 +83,7 @@ impl<'a> Bench<'a> {
             Bench::Load(load) => load.run(trial, check, stage),
             Bench::Blocks(blocks) => blocks.run(trial, check),
             Bench::LookUps(look_ups) => look_ups.run(trial, check),
+            Bench::Read(read) => read.run(trial, check),
         }
     }
 
@@ -93,7 +98,7 @@ impl<'a> Bench<'a> {
                 load.tell(stage);
                 Ok(Vec::new())
             }
-            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) => Ok(Vec::new()),
+            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) | Bench::Read(_) => Ok(Vec::new()),
         }
     }
 }

@@ -146,23 +146,73 @@ pub fn make_hot(segment: &Path) -> anyhow::Result<f64> {
 /// # Errors
 /// When pages stay: they are dirty, mapped or locked, or the file system keeps them.
 pub fn make_cold(segment: &Path) -> anyhow::Result<f64> {
-    let mut share = drop_from_cache(segment)?;
+    until_cold(&segment.display().to_string(), || drop_from_cache(segment))
+}
+
+/// Drops pages until they are gone; `drop_them` answers the share that stayed.
+fn until_cold(what: &str, drop_them: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<f64> {
+    let mut share = drop_them()?;
     for _ in 0..COLD_ATTEMPTS {
         if share <= COLD_SHARE_MAX {
             break;
         }
         // Pages that another CPU has only just touched can't be dropped yet.
         std::thread::sleep(COLD_PAUSE);
-        share = drop_from_cache(segment)?;
+        share = drop_them()?;
     }
     if share > COLD_SHARE_MAX {
         bail!(
-            "{:.1} % of {} stay in the page cache after it was dropped: use a folder on a disk file system",
-            share * 100.0,
-            segment.display()
+            "{:.1} % of {what} stay in the page cache after it was dropped: use a folder on a disk file system",
+            share * 100.0
         );
     }
     Ok(share)
+}
+
+/// Reads every file in a folder until all of them are in the page cache; answers the resident share.
+///
+/// # Errors
+/// Not all of them stay there.
+pub fn make_folder_hot(folder: &Path) -> anyhow::Result<f64> {
+    for file in files_in(folder)? {
+        make_hot(&file)?;
+    }
+    Ok(1.0)
+}
+
+/// Drops every file in a folder from the page cache; answers the resident share of all of them together.
+///
+/// # Errors
+/// When pages stay: they are dirty, mapped or locked, or the file system keeps them.
+pub fn make_folder_cold(folder: &Path) -> anyhow::Result<f64> {
+    let files = files_in(folder)?;
+    let drop_all = || -> anyhow::Result<f64> {
+        let (mut hot, mut all) = (0, 0);
+        for file in &files {
+            let resident = drop_pages(file)?;
+            (hot, all) = (hot + resident.0, all + resident.1);
+        }
+        Ok(hot as f64 / all.max(1) as f64)
+    };
+    until_cold(&folder.display().to_string(), drop_all)
+}
+
+/// The files in a folder, and in the folders in it, that hold something.
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("can't list {}", folder.display()))? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && entry.metadata()?.len() > 0 {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// The one segment of a partition that holds records.
@@ -201,15 +251,28 @@ fn segments(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Flushes a file, drops its pages from the page cache and answers the share that stayed.
 pub fn drop_from_cache(path: &Path) -> anyhow::Result<f64> {
+    drop_pages(path).map(share)
+}
+
+fn drop_pages(path: &Path) -> anyhow::Result<(usize, usize)> {
     let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
     // Dirty pages are not dropped.
     file.sync_data()?;
     posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-    resident_share(path)
+    resident_pages(path)
+}
+
+fn share((hot, all): (usize, usize)) -> f64 {
+    hot as f64 / all.max(1) as f64
 }
 
 /// The share of a file's pages that are in the page cache, by mincore(2): 0 to 1.
 pub fn resident_share(path: &Path) -> anyhow::Result<f64> {
+    resident_pages(path).map(share)
+}
+
+/// How many of a file's pages are in the page cache, and how many there are.
+fn resident_pages(path: &Path) -> anyhow::Result<(usize, usize)> {
     let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
     // SAFETY: the mapping is never read, only asked about; a file that shrinks meanwhile can't fault it.
     let map = unsafe { memmap2::Mmap::map(&file)? };
@@ -219,12 +282,28 @@ pub fn resident_share(path: &Path) -> anyhow::Result<f64> {
     let answer = unsafe { libc::mincore(map.as_ptr() as *mut libc::c_void, map.len(), resident.as_mut_ptr()) };
     nix::errno::Errno::result(answer).context("mincore")?;
     let hot = resident.iter().filter(|page| **page & 1 == 1).count();
-    Ok(hot as f64 / pages.max(1) as f64)
+    Ok((hot, pages))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_hot_or_cold_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::fs::create_dir(dir.path().join("inner")).unwrap();
+        std::fs::write(dir.path().join("empty"), "").unwrap();
+        for file in ["a", "inner/b"] {
+            std::fs::write(dir.path().join(file), vec![1u8; 1 << 20]).unwrap();
+        }
+        assert_eq!(files_in(dir.path()).unwrap().len(), 2);
+        assert_eq!(make_folder_hot(dir.path()).unwrap(), 1.0);
+        match make_folder_cold(dir.path()) {
+            Ok(share) => assert!(share <= COLD_SHARE_MAX),
+            Err(error) => assert!(error.to_string().contains("use a folder on a disk"), "{error}"),
+        }
+    }
 
     #[test]
     fn residency_of_a_file_that_was_just_written() {

@@ -11,6 +11,7 @@ pub mod look_ups;
 pub mod machine;
 pub mod outcome;
 pub mod paths;
+pub mod read;
 pub mod sample;
 pub mod stage;
 pub mod trace;

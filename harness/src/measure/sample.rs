@@ -64,6 +64,16 @@ impl ProcessSample {
     }
 }
 
+/// Bytes that the processes had the device read, read-ahead and sendfile included; `None` where the kernel does not tell.
+pub fn read_bytes(processes: &[u32]) -> Option<u64> {
+    let of = |process: &u32| {
+        let io = std::fs::read_to_string(format!("/proc/{process}/io")).ok()?;
+        let line = io.lines().find_map(|line| line.strip_prefix("read_bytes: "))?;
+        line.trim().parse::<u64>().ok()
+    };
+    processes.iter().map(of).sum()
+}
+
 /// Bytes of a page of memory.
 pub fn page_bytes() -> u64 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)

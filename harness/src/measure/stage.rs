@@ -392,6 +392,16 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
                 format!("at most {} bytes", load.window_bytes_max),
             );
         }
+        Work::Read(read) => {
+            term(
+                "client",
+                format!(
+                    "Assay's own, one connection, one fetch at a time over up to {} partitions; a producer beside it has {} connections with {} \
+                     requests in flight on each",
+                    read.partitions_per_fetch, read.connections, read.in_flight
+                ),
+            );
+        }
         Work::Fetch(fetch) => {
             term(
                 "client",

@@ -68,10 +68,9 @@ fn list_and_show_tell_what_there_is() {
         "{}",
         shown.stdout
     );
-    place
-        .assay(&["show", "nothing"])
-        .code(3)
-        .complains(&["there is no experiment 'nothing'; there are: folklore-facts, head-to-head, page-cache, "]);
+    place.assay(&["show", "nothing"]).code(3).complains(&[
+        "there is no experiment 'nothing'; there are: commit-log-reads, folklore-facts, head-to-head, page-cache, ",
+    ]);
 
     place
         .assay(&["show", "zero-copy", "--target", "kafka"])
@@ -130,7 +129,7 @@ fn mistakes_on_the_command_line_have_a_hint() {
         (&["run", "--seed", "x"], "invalid digit"),
         (
             &["run", "zero-cpy"],
-            "there is no experiment 'zero-cpy'; there are: folklore-facts, head-to-head, page-cache, ",
+            "there is no experiment 'zero-cpy'; there are: commit-log-reads, folklore-facts, head-to-head, page-cache, ",
         ),
         (
             &["run", "--target", "kafak"],

@@ -12,6 +12,8 @@ mod compare;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+mod read;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod settings;

@@ -5,10 +5,9 @@
 use super::arms::{self, Grid};
 use super::claims::Claims;
 use super::error::DefinitionError;
-use super::load;
 use super::{
     BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, Payload, TARGET_FACTOR, TopicSettings,
-    WarmUp, Work, blocks, look_up, wire,
+    WarmUp, Work, blocks, load, look_up, read, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -189,6 +188,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         Work::Load(load) => load.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
         Work::Blocks(_) => smallest_level(&factors, "block_bytes"),
         Work::LookUp(look_up) => look_up.stored_batch_bytes,
+        Work::Read(read) => read.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
     };
     let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
     let warm_up = file
@@ -252,6 +252,7 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         ("load", file.load.as_ref().map(Spanned::span)),
         ("blocks", file.blocks.as_ref().map(Spanned::span)),
         ("look_up", file.look_up.as_ref().map(Spanned::span)),
+        ("read", file.read.as_ref().map(Spanned::span)),
     ];
     let mut there = sections.into_iter().filter_map(|(name, span)| Some((name, span?)));
     if let (Some((first, _)), Some((second, span))) = (there.next(), there.next()) {
@@ -280,7 +281,10 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
             file.limit.keys(),
         )?));
     }
-    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[look_up]` finds places in a log, `[blocks]` writes \
+    if let Some(wire) = &file.read {
+        return Ok(Work::Read(read::check(source, wire, &file.factors, file.limit.keys())?));
+    }
+    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[look_up]` finds places in a log, `[blocks]` writes \
                   to a file";
     source.fail(file.name.span(), "it does not say what the clients do", remedy)
 }
@@ -291,8 +295,12 @@ fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> 
         (Work::Blocks(_), MACHINE) => None,
         (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
         (_, MACHINE) => Some(("the machine alone has no broker", "only `[blocks]` does without one")),
-        (Work::LookUp(_), BUNDLED) => None,
+        (Work::LookUp(_) | Work::Read(_), BUNDLED) => None,
         (Work::LookUp(_), _) => Some(("the index is a setting of the bundled broker", "remove `target`")),
+        (Work::Read(_), _) => Some((
+            "reads are told apart by settings of the bundled broker",
+            "remove `target`",
+        )),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod factors;
 mod load;
 mod look_up;
+mod read;
 mod retarget;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod wire;
 pub use blocks::{BARE_SEQUENTIAL, Blocks};
 pub use error::DefinitionError;
 pub use look_up::{JITTER_SHARE, LookUp};
+pub use read::Read;
 
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -255,7 +257,7 @@ pub const TARGET_FACTOR: &str = "target";
 
 /// Factors that clients and harness carry out. Every other one is a setting of the bundled broker by its name, or is told to another target by
 /// settings of topics.
-const CLIENT_FACTORS: [&str; 10] = [
+const CLIENT_FACTORS: [&str; 12] = [
     TARGET_FACTOR,
     "listener",
     "workload",
@@ -263,6 +265,8 @@ const CLIENT_FACTORS: [&str; 10] = [
     "batch_bytes",
     "partitions",
     "topics",
+    "read",
+    "beside",
     "response_bytes",
     "receiver",
     "cache",
@@ -316,6 +320,8 @@ pub enum Work {
     Blocks(Blocks),
     /// They look places up in a log that was filled before.
     LookUp(LookUp),
+    /// They read a topic that was filled for the trial, with somebody who writes beside them or without.
+    Read(Read),
 }
 
 /// What a client of a load does.
@@ -522,7 +528,7 @@ impl Definition {
     /// The factors whose levels are settings of the bundled broker.
     pub fn settings_varied(&self) -> impl Iterator<Item = &Factor> {
         // The other kinds of work have none but their own.
-        let may_be = matches!(self.work, Work::Fetch(_) | Work::Load(_));
+        let may_be = matches!(self.work, Work::Fetch(_) | Work::Load(_) | Work::Read(_));
         let is_setting = move |factor: &&Factor| may_be && !CLIENT_FACTORS.contains(&factor.name.as_str());
         self.factors.iter().filter(is_setting)
     }

@@ -715,10 +715,10 @@ fn each_kind_of_error_names_file_line_and_remedy() {
 }
 
 /// What is replaced in a definition (first place), by what, where the error points, and what message and remedy must contain.
-type Broken = (&'static str, &'static str, &'static str, &'static str, &'static str);
+pub(super) type Broken = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 #[track_caller]
-fn assert_refused(definition: &str, (from, to, points_at, message, remedy): &Broken) {
+pub(super) fn assert_refused(definition: &str, (from, to, points_at, message, remedy): &Broken) {
     assert!(definition.contains(from), "the definition has no {from:?} any more");
     let text = definition.replacen(from, to, 1);
     let error = Definition::parse("mine.toml", &text).expect_err(to);

@@ -43,6 +43,7 @@ pub(super) struct File {
     pub load: Option<Spanned<Load>>,
     pub blocks: Option<Spanned<super::blocks::Wire>>,
     pub look_up: Option<Spanned<super::look_up::Wire>>,
+    pub read: Option<Spanned<super::read::Wire>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
     pub limit: BTreeMap<Spanned<String>, Spanned<OneOrSeveral>>,

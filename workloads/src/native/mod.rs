@@ -1,8 +1,9 @@
 //! Clients on raw blocking sockets, cheap enough that the broker is the limit: they speak Kafka's protocol through `kafka-wire`, decode
 //! nothing that a check does not need, and allocate nothing per response.
 //!
-//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`look_up`] finds places among them, [`produce`] stores batches for a
-//! while, [`verify`] checks every byte once, [`admin`] does what has to be done around that, and [`bare`] and [`bare_produce`] move the same bytes without a broker: the physical limit. They use
+//! [`preload`] stores batches of one exact size, [`fetch`] drains them, [`follow`] reads all partitions with one request at a time, [`look_up`]
+//! finds places among them, [`produce`] stores batches for a while, [`verify`] checks every byte once, [`admin`] does what has to be done around
+//! that, and [`bare`] and [`bare_produce`] move the same bytes without a broker: the physical limit. They use
 //! one thread and, unless it is said otherwise, a connection per leader; none of them is a client for applications.
 
 pub mod admin;
@@ -12,6 +13,7 @@ pub mod batches;
 pub mod connection;
 pub mod endpoint;
 pub mod fetch;
+pub mod follow;
 mod intake;
 pub mod ledger;
 pub mod look_up;
@@ -174,6 +176,16 @@ pub enum ClientError {
         expected: i64,
         /// Offset that the broker gave.
         observed: i64,
+    },
+    /// Batches that are not those that lie there, or not in their order.
+    #[error("what came of topic `{topic}`, partition {partition}, is not what lies there: {what}")]
+    Misread {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// What came and what was due.
+        what: String,
     },
     /// A figure that cannot work.
     #[error("{0}")]

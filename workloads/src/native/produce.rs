@@ -282,6 +282,23 @@ impl ProduceClient {
         }
     }
 
+    /// Lets its ledger go on from that of what lies in the topics already, so that it tells of all that does.
+    ///
+    /// # Errors
+    /// It is the ledger of other topics or partitions.
+    pub fn go_on_from(&mut self, stored: Ledger) -> Result<(), ClientError> {
+        if stored.spread() != self.spec.spread {
+            let (of, spread) = (&stored.topic, &self.spec.spread);
+            let message = format!(
+                "the ledger of `{of}` is not that of {} partitions of `{}`",
+                spread.partitions, spread.topic
+            );
+            return Err(ClientError::Spec(message));
+        }
+        self.book.ledger = stored;
+        Ok(())
+    }
+
     /// What was acknowledged since the client connected. Every batch that was sent is in it, as long as no [`Self::run`] failed.
     pub fn ledger(&self) -> &Ledger {
         &self.book.ledger

@@ -22,6 +22,7 @@ pub struct Host {
 /// The broker ends before its folder goes.
 struct Own {
     broker: BundledBroker,
+    spec: BrokerSpec,
     _folder: RemoveOnDrop,
 }
 
@@ -45,27 +46,51 @@ impl Host {
     pub fn start(setup: &Setup, settings: BTreeMap<String, String>, name: &str) -> anyhow::Result<Self> {
         let data_dir = setup.scratch.join(name);
         let folder = RemoveOnDrop(data_dir.clone());
-        let broker = BundledBroker::start(&BrokerSpec {
-            data_dir: data_dir.clone(),
+        let spec = BrokerSpec {
+            data_dir,
             port: 0,
             settings,
             cpus: setup.cpus.as_ref().map(|(broker, _)| broker.clone()),
             log: setup.scratch.join(format!("{name}.log")),
             planted: None,
-        })?;
+        };
+        Self::launch(spec, folder)
+    }
+
+    fn launch(spec: BrokerSpec, folder: RemoveOnDrop) -> anyhow::Result<Self> {
+        let broker = BundledBroker::start(&spec)?;
         Ok(Host {
             served: Served {
                 brokers: broker.address().into(),
                 security: Security::default(),
                 processes: vec![broker.process.id()],
-                data_dirs: vec![data_dir],
+                data_dirs: vec![spec.data_dir.clone()],
                 replicas: 1,
             },
             own: Some(Own {
                 broker,
+                spec,
                 _folder: folder,
             }),
         })
+    }
+
+    /// Stops a broker of the trial's own and starts it on the same folder, so that it remembers nothing.
+    ///
+    /// # Errors
+    /// It does not end well, or does not start.
+    pub fn restart(self) -> anyhow::Result<Self> {
+        match self.own {
+            Some(Own {
+                broker,
+                spec,
+                _folder: folder,
+            }) => {
+                broker.stop()?;
+                Self::launch(spec, folder)
+            }
+            None => Ok(self),
+        }
     }
 
     /// Whether it was started for the trial.

@@ -3,7 +3,7 @@
 //! Where targets are compared, every one runs from the first block to the last, warmed up, and idles while another one is measured. Where the
 //! factors are settings of the bundled broker, each trial starts a broker of its own in a fresh folder.
 
-mod host;
+pub mod host;
 mod levels;
 mod limit;
 mod rows;
@@ -177,6 +177,7 @@ impl<'a> LoadBench<'a> {
                 produce: self.produce_spec(levels, &fresh.name, seed),
                 warmup_ms,
                 window,
+                stored: None,
                 ledger: ledger.map(Path::to_owned),
             },
             On::Filled(index) => WorkerSpec::Fetch {
