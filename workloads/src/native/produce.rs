@@ -314,7 +314,7 @@ impl ProduceClient {
         self.drive(phase, |_| usize::MAX)
     }
 
-    /// Produces one batch to each partition, or from each connection where they are more.
+    /// One pass: produces one batch to each partition, or from each connection where they are more.
     ///
     /// # Errors
     /// As [`Self::run`]; and not all of it is done within the time.
@@ -329,7 +329,7 @@ impl ProduceClient {
             |link| link.places.len(),
         )?;
         if touched.responses < due as u64 {
-            let doing = "producing the first batch of each partition";
+            let doing = "producing a batch into each partition";
             return Err(ClientError::Timeout { doing });
         }
         Ok(touched)

@@ -306,7 +306,7 @@ impl<'a> LoadBench<'a> {
         if check {
             outcome.ledger = drain::ledger(trial, self.verify(&host.served, &file)?);
         }
-        outcome.phases = rows::touched(trial, fresh.created_in, fresh.touched_in);
+        outcome.phases = rows::touched(trial, &fresh);
         self.first_touch.add(levels, &fresh);
         std::fs::remove_file(&file)?;
         if !host.is_own() {

@@ -6,6 +6,7 @@ use results::schema::{self, PhasePoint, PlannedTrial};
 use workloads::native::PhaseResult;
 
 use super::host::Counters;
+use super::topics::{Fresh, PASSES};
 use crate::measure::outcome::{Rows, TrialOutcome};
 use crate::measure::window::Used;
 
@@ -79,22 +80,21 @@ pub fn outcome(
     TrialOutcome::new(rows.done(), phase)
 }
 
-/// What it took to make a topic and to touch each of its partitions for the first time.
-pub fn touched(trial: &PlannedTrial, created_in: Duration, touched_in: Duration) -> Vec<PhasePoint> {
-    let steps = [
-        ("create_topic", created_in),
-        ("first_batch_of_each_partition", touched_in),
-    ];
-    let point = |(metric, took): (&str, Duration)| PhasePoint {
+/// What it took to make a topic and to touch each of its partitions, pass by pass.
+pub fn touched(trial: &PlannedTrial, fresh: &Fresh) -> Vec<PhasePoint> {
+    let passes = PASSES.iter().zip(fresh.touched_in);
+    let steps = passes.map(|(pass, took)| (format!("{pass}_batch_of_each_partition"), took));
+    let point = |(metric, took): (String, Duration)| PhasePoint {
         experiment: trial.experiment.clone(),
         target: trial.target.clone(),
         arm: trial.arm.clone(),
         phase: schema::Phase::FirstTouch,
         index: trial.block.saturating_sub(1),
         at_ms: took.as_millis() as u64,
-        metric: metric.to_owned(),
+        metric,
         unit: "ms".to_owned(),
         value: took.as_secs_f64() * 1e3,
     };
-    steps.into_iter().map(point).collect()
+    let created = ("create_topic".to_owned(), fresh.created_in);
+    std::iter::once(created).chain(steps).map(point).collect()
 }

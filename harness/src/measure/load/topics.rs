@@ -20,8 +20,13 @@ use crate::measure::stage::{Served, Stage};
 
 /// Different batches of a first touch.
 const TOUCH_POOL_BATCHES: usize = 64;
-/// How long the first touch of all partitions may take, ms.
+/// How long a pass over all partitions may take, ms.
 const TOUCH_MS_MAX: u32 = 120_000;
+/// The passes over all partitions before a window, by what each of them puts into a partition.
+///
+/// Kafka's index gets its first entry with the *second* batch, and the page fault of that entry reads ahead in a file of 10 MiB that is
+/// one hole: with a read-ahead of 8 MiB a partition costs milliseconds of zeroing pages, once. The third pass shows that it is over.
+pub const PASSES: [&str; 3] = ["first", "second", "third"];
 
 /// A topic, or several, that were made for a trial, and what making them took.
 pub struct Fresh {
@@ -29,12 +34,12 @@ pub struct Fresh {
     pub name: String,
     /// Until all of it could be written.
     pub created_in: Duration,
-    /// A batch into each partition.
-    pub touched_in: Duration,
+    /// A batch into each partition, pass by pass.
+    pub touched_in: [Duration; PASSES.len()],
 }
 
 impl LoadBench<'_> {
-    /// Makes a topic and stores one batch in each partition, so that no window pays for a partition's first touch.
+    /// Makes a topic and stores some batches in each partition, so that no window pays for a partition's first touch.
     pub(super) fn fresh(&self, stage: &Stage, host: &Host, levels: &Levels, name: String) -> anyhow::Result<Fresh> {
         let served = &host.served;
         let spread = levels.spread(&name);
@@ -50,16 +55,21 @@ impl LoadBench<'_> {
         let spec = ProduceSpec {
             pool_batches: spec.pool_batches.min(TOUCH_POOL_BATCHES),
             // Several leaders take a share each.
-            bytes_max: Some(2 * batches * u64::from(levels.batch_bytes)),
+            bytes_max: Some((1 + PASSES.len() as u64) * batches * u64::from(levels.batch_bytes)),
             ..spec
         };
         let mut client = ProduceClient::connect(&served.brokers, &served.security, spec)?;
-        let began = Instant::now();
-        client.touch(TOUCH_MS_MAX)?;
+        let mut touched_in = [Duration::ZERO; PASSES.len()];
+        for pass in &mut touched_in {
+            interrupt::check()?;
+            let began = Instant::now();
+            client.touch(TOUCH_MS_MAX)?;
+            *pass = began.elapsed();
+        }
         Ok(Fresh {
             name,
             created_in,
-            touched_in: began.elapsed(),
+            touched_in,
         })
     }
 
@@ -99,40 +109,46 @@ impl LoadBench<'_> {
     }
 }
 
-/// What making and touching topics took, seconds, by target and number.
+/// What making topics and each pass over their partitions took, seconds, by target and number.
 #[derive(Debug, Default)]
-pub struct FirstTouch(BTreeMap<(String, String), Vec<(f64, f64)>>);
+pub struct FirstTouch(BTreeMap<(String, String), Vec<Steps>>);
+
+/// Seconds for making a topic, and for each pass.
+type Steps = [f64; 1 + PASSES.len()];
 
 impl FirstTouch {
     /// One more.
     pub fn add(&mut self, levels: &Levels, fresh: &Fresh) {
-        let both = (fresh.created_in.as_secs_f64(), fresh.touched_in.as_secs_f64());
+        let mut steps = [fresh.created_in.as_secs_f64(); 1 + PASSES.len()];
+        for (step, pass) in steps[1..].iter_mut().zip(&fresh.touched_in) {
+            *step = pass.as_secs_f64();
+        }
         let key = (levels.target.clone(), levels.places());
-        self.0.entry(key).or_default().push(both);
+        self.0.entry(key).or_default().push(steps);
     }
 
     /// A line for each target and number.
     pub fn summaries(&self) -> impl Iterator<Item = PhaseSummary> {
         self.0.iter().map(|((target, places), times)| {
-            let median = |of: fn(&(f64, f64)) -> f64| {
+            let median = |of: &dyn Fn(&Steps) -> f64| {
                 let mut values: Vec<f64> = times.iter().map(of).collect();
                 values.sort_by(f64::total_cmp);
                 values[values.len() / 2]
             };
-            let (created, touched) = (median(|times| times.0), median(|times| times.1));
+            let [created, passes @ ..]: Steps = std::array::from_fn(|step| median(&|times| times[step] * 1e3));
+            let passes = passes.map(|pass| format!("{pass:.1}")).join(", ");
             PhaseSummary {
                 target: target.clone(),
                 arm: places.clone(),
                 phase: schema::Phase::FirstTouch,
-                seconds: median(|times| times.0 + times.1),
+                seconds: median(&|times| times.iter().sum()),
                 windows: times.len() as u32,
                 steady: None,
                 rule: String::new(),
                 note: format!(
-                    "median of {} trials; {:.1} ms until a new topic is writable, {:.1} ms for a batch into each partition",
+                    "median of {} trials; {created:.1} ms until a new topic is writable; a batch into each partition takes {passes} ms \
+                     in the first, second and third pass",
                     times.len(),
-                    created * 1e3,
-                    touched * 1e3
                 ),
             }
         })
