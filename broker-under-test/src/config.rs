@@ -296,8 +296,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "fetch.path",
         Kind::FetchPath,
-        "sendfile",
-        "How records get from the log to the socket: sendfile, mmap, splice, vectored, read-write, heap-cache, direct, or auto (sendfile below 256 KiB, splice from there on). Not a Kafka setting.",
+        "auto",
+        "How records get from the log to the socket: sendfile, mmap, splice, vectored, read-write, heap-cache, direct, or auto (sendfile, and splice for runs of 256 KiB and more). Not a Kafka setting.",
     ),
     setting(
         "fetch.buffer.bytes",

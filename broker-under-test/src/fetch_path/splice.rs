@@ -4,6 +4,7 @@
 //! is made once and kept.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 
@@ -12,17 +13,27 @@ use crate::counters::Counter;
 use crate::log::LogSlice;
 
 impl Sender {
+    /// Whether there is a pipe, or one can be had: a system refuses large ones to unprivileged users who have many.
+    pub(super) fn can_splice(&mut self) -> bool {
+        if self.pipe.is_none() {
+            self.pipe = self.open_pipe().ok();
+        }
+        self.pipe.is_some()
+    }
+
+    fn open_pipe(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&pipe.1, FcntlArg::F_SETPIPE_SZ(self.pipe_bytes as i32))?;
+        Ok(pipe)
+    }
+
     pub(super) fn splice(&mut self, slice: &LogSlice, more: bool) -> io::Result<()> {
         let (pipe_out, pipe_in) = match self.pipe.take() {
             Some(pipe) => pipe,
-            None => {
-                let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-                fcntl(&pipe.1, FcntlArg::F_SETPIPE_SZ(self.pipe_bytes as i32)).map_err(|e| {
-                    let hint = "lower fetch.pipe.bytes or raise fs.pipe-max-size";
-                    io::Error::other(format!("a pipe of {} bytes: {e}; {hint}", self.pipe_bytes))
-                })?;
-                pipe
-            }
+            None => self.open_pipe().map_err(|error| {
+                let hint = "lower fetch.pipe.bytes or raise fs.pipe-max-size";
+                io::Error::other(format!("a pipe of {} bytes: {error}; {hint}", self.pipe_bytes))
+            })?,
         };
         let stored = self.to_read(slice)?;
         let mut offset = slice.position as libc::loff_t;

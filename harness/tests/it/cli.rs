@@ -36,7 +36,7 @@ fn help_names_every_command_and_the_exit_codes() {
     place
         .assay(&["broker", "--help"])
         .code(0)
-        .says(&["--data-dir", "fetch.path [sendfile]", "log.segment.bytes"]);
+        .says(&["--data-dir", "fetch.path [auto]", "log.segment.bytes"]);
     place.assay(&[]).code(3).complains(&["Usage: assay"]);
 }
 
