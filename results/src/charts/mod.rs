@@ -117,7 +117,8 @@ fn all_sketches(run: &Run, analysis: &Analysis) -> Vec<(Place, Sketch)> {
             let members = beside.members.iter().map(|member| &analysis.experiments[*member]);
             let members: Vec<&ExperimentAnalysis> = members.collect();
             let together = slug(&[&beside.experiment, "scaling"]);
-            let scaling = scaling::sketch(&members, together, &footer);
+            let deciding = &experiment.card.deciding_metric;
+            let scaling = scaling::sketch(&members, deciding, together, &footer);
             let sketch = beside::sketch(analysis, beside, &slug(&[&beside.experiment]), &footer);
             let place = || Place::Beside(beside.experiment.clone());
             all.extend(scaling.into_iter().chain(sketch).map(|sketch| (place(), sketch)));
@@ -148,9 +149,12 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
         },
     ]);
     // Where a number grows, the lines over it say what points by size would, and say it better.
-    let scaling = scaling::sketch(&[experiment], format!("{prefix}-scaling"), &footer);
+    let along = |metric: &str, slug: String| scaling::sketch(&[experiment], metric, slug, &footer);
+    let scaling = along(&card.deciding_metric, format!("{prefix}-scaling"));
     let is_scaling = scaling.is_some();
     let mut sketches: Vec<Sketch> = scaling.into_iter().collect();
+    let others = charted(card).filter_map(|metric| along(metric, format!("{prefix}-scaling-{}", slug(&[metric]))));
+    sketches.extend(others);
     let mut add = |name: &str, frame: Frame, caption: String, scene: Option<Scene>| {
         if let Some(scene) = scene {
             sketches.push(Sketch {
@@ -266,18 +270,23 @@ impl Part {
     }
 }
 
+/// The metrics that have charts of their own beside the deciding one.
+fn charted(card: &ExperimentCard) -> impl Iterator<Item = &str> {
+    let charted = card
+        .metrics
+        .iter()
+        .filter(|metric| metric.chart && metric.name != card.deciding_metric);
+    charted.map(|metric| metric.name.as_str())
+}
+
 /// The charts of ratios, by name, metric and part: of the deciding metric and of those whose card asks for it. Where targets
 /// are compared in many cells, each level of the first factor that is no size has its own.
 fn ratio_charts(experiment: &ExperimentAnalysis) -> Vec<(String, &str, Option<Part>)> {
     let card = &experiment.card;
-    let drawn = card
-        .metrics
-        .iter()
-        .filter(|metric| metric.chart && metric.name != card.deciding_metric);
     let deciding = ("ratios".to_owned(), card.deciding_metric.as_str());
     let metrics = [deciding]
         .into_iter()
-        .chain(drawn.map(|metric| (format!("ratios-{}", slug(&[&metric.name])), metric.name.as_str())));
+        .chain(charted(card).map(|metric| (format!("ratios-{}", slug(&[metric])), metric)));
     let parts = || {
         let others = card.factors.iter().filter(|factor| factor.name != card.treatment);
         let factor = others
@@ -725,6 +734,10 @@ mod tests {
             both["partition-contention-kafka-scaling"],
             "Do many partitions contend?"
         );
+        assert_eq!(
+            both["partition-contention-bundled-scaling-broker-cpu-ms-per-mb"],
+            format!("Broker CPU per MB: {title}")
+        );
         assert!(both.keys().all(|slug| !slug.ends_with("by-size")), "{both:?}");
         let even = Shape {
             kept: [1.0; 4],
@@ -732,6 +745,14 @@ mod tests {
             ..Shape::crossing()
         };
         assert!(drawn(&even)[together].contains("is not surely ahead of partition-log"));
+        let early = Shape {
+            kept: [0.1, 0.5, 1.0, 1.0],
+            ..even
+        };
+        assert_eq!(
+            drawn(&early)[together],
+            "commit-log is ahead of partition-log up to 16 partitions (Flush: every-batch)"
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A metric over a number that grows, such as partitions: a line per target and level of the treatment, one panel for each combination of the
-//! other factors, and from where on one level is ahead of the other.
+//! other factors, and from where on, or up to where, one level is ahead of the other.
 
 mod plot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::{ArmAnalysis, Cell, ExperimentAnalysis};
+use crate::analysis::{ArmAnalysis, Cell, ExperimentAnalysis, MetricAnalysis};
 use crate::estimate::Summary;
 use crate::figures;
 use crate::schema::{Better, ExperimentCard};
@@ -59,19 +59,22 @@ struct Panel {
     lines: Vec<Line>,
 }
 
-/// Draws the deciding metric of one card, or of several that are one experiment; the first says what is gone along. Nothing without such a
-/// factor, or without a figure.
-pub(super) fn sketch(members: &[&ExperimentAnalysis], slug: String, footer: &str) -> Option<Sketch> {
+/// Draws a metric of one card, or of several that are one experiment; the first says what is gone along. Nothing without such a factor, or
+/// without a figure.
+pub(super) fn sketch(members: &[&ExperimentAnalysis], metric: &str, slug: String, footer: &str) -> Option<Sketch> {
     let first = members.first()?;
     let (card, axis) = (&first.card, axis(first)?);
-    let metric = card.metric(&card.deciding_metric)?;
-    let panels = panels(members, axis);
+    let metric = card.metric(metric)?;
+    let panels = panels(members, axis, &metric.name);
     if panels.is_empty() {
         return None;
     }
     let label = card.factor(axis).map_or(axis, |factor| factor.label.as_str());
     let frame = Frame {
-        title: title(card, axis, &panels),
+        title: match metric.name == card.deciding_metric {
+            true => title(card, axis, &panels),
+            false => format!("{}: {}", metric.label, title(card, axis, &panels)),
+        },
         subtitle: format!(
             "{} over {} (log scale), {}; mean over the blocks, whiskers are 95 % intervals",
             metric.label,
@@ -85,8 +88,8 @@ pub(super) fn sketch(members: &[&ExperimentAnalysis], slug: String, footer: &str
         footer: footer.to_owned(),
     };
     let caption = format!(
-        "Each point is the mean {} of one arm. {} is ahead from a number on when the ratios to {}, block by block, say so there and at every \
-         larger number: the upright line.",
+        "Each point is the mean {} of one arm. {} is ahead from a number on (or up to one) when the ratios to {}, block by block, say so there \
+         and at every larger (or smaller) number: the upright line.",
         metric.label, card.focus, card.baseline
     );
     let scene = plot::draw(&panels, &frame, &metric.unit, label);
@@ -98,7 +101,7 @@ pub(super) fn sketch(members: &[&ExperimentAnalysis], slug: String, footer: &str
     })
 }
 
-fn panels(members: &[&ExperimentAnalysis], axis: &str) -> Vec<Panel> {
+fn panels(members: &[&ExperimentAnalysis], axis: &str, metric: &str) -> Vec<Panel> {
     let Some(first) = members.first() else {
         return Vec::new();
     };
@@ -116,13 +119,12 @@ fn panels(members: &[&ExperimentAnalysis], axis: &str) -> Vec<Panel> {
                     lines: Vec::new(),
                 });
             for arm in &cell.arms {
-                if let Some(summary) = summary(experiment, arm) {
+                if let Some(measured) = arm.metrics.get(metric) {
                     let line = line(&mut panel.lines, members, member, &arm.level);
-                    let verdict = arm.judgement.map(|judgement| judgement.verdict);
                     line.points.push(Point {
                         number,
-                        summary,
-                        is_ahead: verdict.map(|verdict| verdict == Verdict::Confirmed),
+                        summary: measured.summary,
+                        is_ahead: is_ahead(&experiment.card, metric, arm, measured),
                     });
                 }
             }
@@ -139,9 +141,18 @@ fn panels(members: &[&ExperimentAnalysis], axis: &str) -> Vec<Panel> {
     panels
 }
 
-fn summary(experiment: &ExperimentAnalysis, arm: &ArmAnalysis) -> Option<Summary> {
-    let found = arm.metrics.get(&experiment.card.deciding_metric);
-    found.map(|found| found.summary)
+/// Whether an arm is better than its baseline: as it was judged, and by a metric that does not decide, when the whole interval of the ratio
+/// lies beyond the margin.
+fn is_ahead(card: &ExperimentCard, metric: &str, arm: &ArmAnalysis, measured: &MetricAnalysis) -> Option<bool> {
+    if metric == card.deciding_metric {
+        return arm.judgement.map(|judgement| judgement.verdict == Verdict::Confirmed);
+    }
+    let (low, high) = measured.to_baseline.as_ref()?.interval();
+    match card.metric(metric)?.better {
+        Better::Higher => Some(low > 1.0 + card.margin),
+        Better::Lower => Some(high < 1.0 / (1.0 + card.margin)),
+        Better::Neither => None,
+    }
 }
 
 /// The other factors of a cell, in the order of the first card's levels.
@@ -199,15 +210,31 @@ fn line<'a>(lines: &'a mut Vec<Line>, members: &[&ExperimentAnalysis], member: u
     &mut lines[place]
 }
 
-/// The number from which on the focus is ahead, in the order of the points.
-fn ahead_from(panel: &Panel) -> Option<f64> {
+/// Where one level begins or ends to be ahead of the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ahead {
+    /// At this number and at every larger one.
+    From(f64),
+    /// At this number and at every smaller one, and not at the largest.
+    UpTo(f64),
+}
+
+impl Ahead {
+    fn number(self) -> f64 {
+        match self {
+            Ahead::From(number) | Ahead::UpTo(number) => number,
+        }
+    }
+}
+
+/// Where the focus is ahead, when that is one end of the line.
+fn ahead(panel: &Panel) -> Option<Ahead> {
     let focus = panel.lines.iter().find(|line| line.is_focus)?;
-    let ahead = focus
-        .points
-        .iter()
-        .rev()
-        .take_while(|point| point.is_ahead == Some(true));
-    ahead.last().map(|point| point.number)
+    let is_ahead = |point: &&Point| point.is_ahead == Some(true);
+    let from = focus.points.iter().rev().take_while(is_ahead).last();
+    let up_to = focus.points.iter().take_while(is_ahead).last();
+    let from = from.map(|point| Ahead::From(point.number));
+    from.or(up_to.map(|point| Ahead::UpTo(point.number)))
 }
 
 /// "commit-log is ahead of partition-log from 64 partitions on (flush every-batch)".
@@ -216,17 +243,21 @@ fn title(card: &ExperimentCard, axis: &str, panels: &[Panel]) -> String {
         return card.title.clone();
     }
     let (focus, baseline) = (&card.focus, &card.baseline);
-    // The crossover that people argue about is the one that comes first.
-    let earliest = panels.iter().filter_map(|panel| Some((ahead_from(panel)?, panel)));
-    match earliest.min_by(|left, right| left.0.total_cmp(&right.0)) {
-        Some((number, panel)) => {
-            let amount = figures::amount(card, axis, &number.to_string());
-            let place = match (panels.len(), panel.title.as_str()) {
-                (1, _) | (_, "") => String::new(),
-                (_, title) => format!(" ({title})"),
-            };
-            format!("{focus} is ahead of {baseline} from {amount} on{place}")
-        }
-        None => format!("{focus} is not surely ahead of {baseline} at the largest number measured"),
+    let found = || panels.iter().filter_map(|panel| Some((ahead(panel)?, panel)));
+    // The crossover that people argue about is the one that comes first, or the one that goes farthest.
+    let from = found().filter(|(ahead, _)| matches!(ahead, Ahead::From(_)));
+    let from = from.min_by(|left, right| left.0.number().total_cmp(&right.0.number()));
+    let farthest = || found().max_by(|left, right| left.0.number().total_cmp(&right.0.number()));
+    let Some((ahead, panel)) = from.or_else(farthest) else {
+        return format!("{focus} is not surely ahead of {baseline} at the largest number measured");
+    };
+    let amount = figures::amount(card, axis, &ahead.number().to_string());
+    let place = match (panels.len(), panel.title.as_str()) {
+        (1, _) | (_, "") => String::new(),
+        (_, title) => format!(" ({title})"),
+    };
+    match ahead {
+        Ahead::From(_) => format!("{focus} is ahead of {baseline} from {amount} on{place}"),
+        Ahead::UpTo(_) => format!("{focus} is ahead of {baseline} up to {amount}{place}"),
     }
 }

@@ -86,7 +86,7 @@ fn card(target: &str, layouts: &[&str], claims: Vec<ClaimCard>) -> ExperimentCar
         label: label.into(),
         unit: unit.into(),
         better,
-        chart: false,
+        chart: better == Better::Lower,
     };
     let both = || vec!["partition-log".to_owned(), "commit-log".to_owned()];
     ExperimentCard {
@@ -142,15 +142,11 @@ fn arms(shape: &Shape) -> Vec<Arm> {
                     cost: 0.4 / share,
                 });
             };
-            add(
-                "bundled",
-                TrialRole::Measured,
-                "partition-log",
-                if is_flushed { kept } else { 1.0 },
-            );
+            let kept = if is_flushed { kept } else { 1.0 };
+            add("bundled", TrialRole::Measured, "partition-log", kept);
             add("bundled", TrialRole::Measured, "commit-log", 1.0);
             if partitions == 1 {
-                add("bundled", TrialRole::Control, "partition-log", 1.0);
+                add("bundled", TrialRole::Control, "partition-log", kept);
                 add("bundled", TrialRole::Limit, "bare-append", 1.0 / shape.of_limit);
             }
             if shape.with_kafka {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, SMALL_SIZE, Scale, WIDTH};
 use super::super::layout::{legend, linear_ticks, log_ticks};
 use super::super::scene::{Anchor, Colour, Marker, Scene, text_width};
-use super::{Panel, ahead_from};
+use super::{Panel, ahead};
 use crate::figures;
 
 /// A linear scale from zero is the honest one, unless the smallest points would lie on its floor.
@@ -157,8 +157,8 @@ fn draw_panel(
         scene.line(&[(left, at), (place.right, at)], GRID, 1.0);
         scene.text((left - 8.0, at), SMALL_SIZE, Anchor::End, MUTED, label);
     }
-    if let Some(number) = ahead_from(panel) {
-        let at = width.at(number);
+    if let Some(ahead) = ahead(panel) {
+        let at = width.at(ahead.number());
         scene.line(&[(at, plot_top), (at, plot_bottom)], AXIS, 1.0);
     }
     scene.line(&[(left, plot_bottom), (place.right, plot_bottom)], AXIS, 1.0);
