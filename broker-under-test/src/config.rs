@@ -240,6 +240,24 @@ pub const SETTINGS: &[Setting] = &[
         "Time between two looks for logs to compact.",
     ),
     setting(
+        "producer.id.expiration.ms",
+        Kind::Int(1, I32),
+        "86400000",
+        "An idempotent producer that appended nothing to a partition for this long is forgotten there.",
+    ),
+    setting(
+        "producer.id.expiration.check.interval.ms",
+        Kind::Int(1, I32),
+        "600000",
+        "Time between two looks for producers to forget.",
+    ),
+    setting(
+        "producer.ids.per.partition.max",
+        Kind::Int(1, 1_000_000),
+        "1000",
+        "Idempotent producers that are known of a partition, in about 200 bytes each; those whose last batches lie furthest back are forgotten first. Not a Kafka setting.",
+    ),
+    setting(
         "message.max.bytes",
         Kind::Int(61, I32),
         "1048588",
@@ -504,6 +522,7 @@ impl Config {
             segment_bytes: self.int("log.segment.bytes") as u64,
             flush: self.flush_policy(),
             preallocate: self.bool("log.preallocate"),
+            producers_max: self.size("producer.ids.per.partition.max"),
             ..Limits::default()
         };
         Some(Options::new(limits, kind.expect("checked when it was set").0))

@@ -76,6 +76,8 @@ counters! {
     CacheMissBytes,
     /// Batches appended.
     AppendBatches,
+    /// Batches of idempotent producers that were there already: answered, and not appended again.
+    RepeatedBatches,
     /// Bytes appended.
     AppendBytes,
     /// Requests answered.

@@ -78,6 +78,7 @@ fn duties(broker: &Broker) -> Vec<Duty> {
     let mut duties = vec![
         duty("log.flush.offset.checkpoint.interval.ms", checkpoint),
         duty("log.retention.check.interval.ms", retain),
+        duty("producer.id.expiration.check.interval.ms", expire_producers),
     ];
     if broker.config.flush_policy() == FlushPolicy::Interval {
         duties.push(duty("log.flush.interval.ms", flush));
@@ -114,8 +115,15 @@ fn retain(broker: &Broker) {
     }
 }
 
+fn expire_producers(broker: &Broker) {
+    let expired = broker.topics.expire_producers(now_ms());
+    if expired > 0 {
+        tracing::info!(expired, "silent producers were forgotten");
+    }
+}
+
 fn checkpoint(broker: &Broker) {
-    if let Err(error) = broker.topics.write_checkpoints() {
+    if let Err(error) = broker.topics.checkpoint() {
         tracing::error!(%error, "checkpoint failed, tried again later");
     }
 }

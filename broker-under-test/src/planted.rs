@@ -15,13 +15,16 @@ pub enum PlantedBug {
     AckBeforeWrite,
     /// A batch whose CRC is wrong is stored.
     SkipCrc,
+    /// What an idempotent producer repeats is appended again.
+    ForgetSequences,
 }
 
 impl PlantedBug {
     /// All of them, with their names.
-    pub const ALL: [(PlantedBug, &'static str); 2] = [
+    pub const ALL: [(PlantedBug, &'static str); 3] = [
         (PlantedBug::AckBeforeWrite, "ack-before-write"),
         (PlantedBug::SkipCrc, "skip-crc"),
+        (PlantedBug::ForgetSequences, "forget-sequences"),
     ];
 }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
-use crate::log::{Compaction, Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
+use crate::log::{Compaction, FlushPolicy, Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -201,6 +201,7 @@ impl Topics {
             retention_ms: deleted("retention.ms"),
             retention_bytes: deleted("retention.bytes").map(|bytes| bytes as u64),
             compaction: self.compaction(own),
+            producers_max: self.config.size("producer.ids.per.partition.max"),
         }
     }
 
@@ -550,6 +551,33 @@ impl Topics {
         checkpoint::write(self.storage.as_ref(), &path, &clean)
     }
 
+    /// Writes down what is known of idempotent producers where a recovery would have to read it from the log, then the checkpoints.
+    ///
+    /// # Errors
+    /// The first one; what could not be written down is read by a recovery.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        let mut saved = Ok(());
+        // Without flushes, the recovery point moves when a segment is rolled, which writes them down too.
+        if self.config.flush_policy() != FlushPolicy::Never {
+            for log in self.all().iter().flat_map(|topic| &topic.partitions) {
+                match log.save_producers() {
+                    // It was told when it failed.
+                    Ok(()) | Err(LogError::Offline(_)) => {}
+                    Err(error) => saved = saved.and(Err(error)),
+                }
+            }
+        }
+        self.write_checkpoints().and(saved)
+    }
+
+    /// Forgets idempotent producers that were silent for too long at that time, in milliseconds since 1970; answers how many.
+    pub fn expire_producers(&self, now_ms: i64) -> usize {
+        let expiration_ms = self.config.int("producer.id.expiration.ms");
+        let topics = self.all();
+        let logs = topics.iter().flat_map(|topic| &topic.partitions);
+        logs.map(|log| log.expire_producers(now_ms, expiration_ms)).sum()
+    }
+
     /// Writes where each log begins and from where a recovery must look.
     pub fn write_checkpoints(&self) -> Result<(), LogError> {
         let _changing = self.lock();
@@ -594,7 +622,7 @@ impl Topics {
         let mut flushed = Ok(());
         for topic in self.all() {
             for log in &topic.partitions {
-                if let Err(error) = log.flush() {
+                if let Err(error) = log.flush().and_then(|()| log.save_producers()) {
                     tracing::error!(topic = topic.name, %error, "not flushed");
                     flushed = flushed.and(Err(error));
                 }

@@ -84,6 +84,9 @@ pub enum BatchError {
     /// A client sent a control batch.
     #[error("control batches are written by brokers only")]
     ControlBatch,
+    /// A batch of an idempotent producer without a sequence.
+    #[error("sequence {0} in a batch that has a producer id")]
+    Sequence(i32),
     /// Bytes behind the batch where only one batch is allowed.
     #[error("{0} bytes follow the batch, a partition of a produce request holds exactly one")]
     TrailingBytes(usize),
@@ -183,6 +186,9 @@ impl BatchHeader {
     /// What a broker asks of the one batch that a client sends for a partition.
     pub fn checked_from_client(bytes: &[u8]) -> Result<Self, BatchError> {
         let header = Self::checked(bytes)?;
+        if header.has_producer() && header.base_sequence < 0 {
+            return Err(BatchError::Sequence(header.base_sequence));
+        }
         if header.is_control() {
             return Err(BatchError::ControlBatch);
         }
@@ -200,6 +206,17 @@ impl BatchHeader {
     /// Offset of the last record.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// Whether an idempotent producer wrote the batch: only then its sequences mean something.
+    pub fn has_producer(&self) -> bool {
+        self.producer_id >= 0
+    }
+
+    /// Sequence of the last record. Behind [`i32::MAX`] they begin again at 0.
+    pub fn last_sequence(&self) -> i32 {
+        let last = i64::from(self.base_sequence) + i64::from(self.last_offset_delta);
+        (last & i64::from(i32::MAX)) as i32
     }
 
     /// Whether every offset of the batch has its record, as when it was produced.
@@ -305,6 +322,21 @@ mod tests {
         assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [42, 43, 44]);
         assert_eq!(records[2].value, Some(&[2u8; 100][..]));
         assert_eq!(records[1].key, Some(&[1u8][..]));
+    }
+
+    #[test]
+    fn sequences_wrap_and_must_be_there() {
+        let with = |id: i64, sequence: i32| {
+            let mut builder = BatchBuilder::new(1000);
+            builder.producer(id, 0, sequence);
+            (0..3).for_each(|_| builder.push(1000, None, b"x"));
+            BatchHeader::checked_from_client(builder.finish())
+        };
+        for (base, last) in [(0, 2), (i32::MAX - 2, i32::MAX), (i32::MAX - 1, 0), (i32::MAX, 1)] {
+            assert_eq!(with(7, base).unwrap().last_sequence(), last, "{base}");
+        }
+        assert!(matches!(with(0, -1), Err(BatchError::Sequence(-1))));
+        assert!(!with(-1, -1).unwrap().has_producer());
     }
 
     #[test]

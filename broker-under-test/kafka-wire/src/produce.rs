@@ -91,6 +91,8 @@ pub struct ProduceResult {
     pub error: i16,
     /// Offset of the first record, -1 on an error.
     pub base_offset: i64,
+    /// Time of the append where it is the broker's to tell; -1 otherwise, as records keep their producer's time.
+    pub append_time_ms: i64,
     /// First offset in the log, -1 on an error.
     pub log_start_offset: i64,
     /// What is wrong, in words (from version 8).
@@ -109,7 +111,7 @@ pub fn encode_response(out: &mut Vec<u8>, version: i16, results: &[ProduceResult
             out.put_i32(result.partition);
             out.put_i16(result.error);
             out.put_i64(result.base_offset);
-            out.put_i64(-1); // log append time: records keep the producer's time
+            out.put_i64(result.append_time_ms);
             if version >= 5 {
                 out.put_i64(result.log_start_offset);
             }
@@ -171,7 +173,7 @@ pub fn decode_response(frame: &[u8], version: i16) -> Result<(i32, Vec<ProduceRe
             let partition = c.i32()?;
             let error = c.i16()?;
             let base_offset = c.i64()?;
-            c.i64()?;
+            let append_time_ms = c.i64()?;
             let log_start_offset = if version >= 5 { c.i64()? } else { -1 };
             let mut message = None;
             if version >= 8 {
@@ -192,6 +194,7 @@ pub fn decode_response(frame: &[u8], version: i16) -> Result<(i32, Vec<ProduceRe
                 partition,
                 error,
                 base_offset,
+                append_time_ms,
                 log_start_offset,
                 message,
             });
@@ -274,6 +277,7 @@ impl ProduceResult {
             partition,
             error: error.code(),
             base_offset: -1,
+            append_time_ms: -1,
             log_start_offset: -1,
             message,
         }
@@ -333,6 +337,7 @@ mod tests {
             partition: 0,
             error: 0,
             base_offset: 7,
+            append_time_ms: 1234,
             log_start_offset: 2,
             message: None,
         };

@@ -139,7 +139,8 @@ pub(super) fn offset_for_leader_epoch(
     OffsetForLeaderEpochResponse::default().with_topics(topics)
 }
 
-/// A producer id for idempotent producers; a transactional one is refused, as there are no transactions.
+/// A producer id for idempotent producers; a transactional one is refused, as there are no transactions. Who has an id already gets another one with epoch
+/// 0, as from Kafka: epochs are raised for transactional ids only.
 pub(super) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
     let refused = |error: ErrorCode| {
         InitProducerIdResponse::default()
@@ -151,6 +152,9 @@ pub(super) fn init_producer_id(call: &Call, request: InitProducerIdRequest) -> I
         None => {}
         Some(id) if id.is_empty() => return refused(ErrorCode::InvalidRequest),
         Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
+    }
+    if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
+        return refused(ErrorCode::InvalidRequest);
     }
     match call.broker.next_producer_id() {
         Ok(id) => InitProducerIdResponse::default()

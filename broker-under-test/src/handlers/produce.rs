@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Call, Outcome};
 use crate::counters::Counter;
-use crate::log::{AppendError, Log};
+use crate::log::{AppendError, Appended, Log, SequenceError};
 use crate::planted::PlantedBug;
 
 /// What one batch of a compacted topic may take decompressed.
@@ -185,7 +185,7 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
         error: code_of(&error),
         message: error.to_string(),
         log_start_offset: match error {
-            BatchError::RecordCount { .. } | BatchError::ControlBatch => log.bounds().start(),
+            BatchError::RecordCount { .. } | BatchError::ControlBatch | BatchError::Sequence(_) => log.bounds().start(),
             _ => -1,
         },
     })?;
@@ -213,21 +213,48 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
     }
     let forget = call.broker.planted == Some(PlantedBug::AckBeforeWrite)
         && call.broker.counters.get(Counter::Requests) % FORGET_EVERY == FORGET_EVERY - 1;
-    let (base_offset, await_flush) = if forget {
-        (log.bounds().end(), None)
+    let appended = if forget {
+        Appended {
+            base_offset: log.bounds().end(),
+            await_flush: None,
+            repeats_ms: None,
+        }
+    } else if call.broker.planted == Some(PlantedBug::ForgetSequences) {
+        let anybody = BatchHeader {
+            producer_id: -1,
+            ..header
+        };
+        log.append(&anybody, batch).map_err(|error| refused(error, log))?
     } else {
-        let appended = log.append(&header, batch).map_err(storage)?;
-        (appended.base_offset, appended.await_flush)
+        log.append(&header, batch).map_err(|error| refused(error, log))?
     };
     let result = ProduceResult {
         topic: p.topic.to_owned(),
         partition: p.partition,
         error: 0,
-        base_offset,
+        base_offset: appended.base_offset,
+        // Kafka tells the time of the first one when a batch is repeated.
+        append_time_ms: appended.repeats_ms.unwrap_or(-1),
         log_start_offset: log.bounds().start(),
         message: None,
     };
-    Ok((result, await_flush.map(|until| (log.clone(), until))))
+    Ok((result, appended.await_flush.map(|until| (log.clone(), until))))
+}
+
+/// What a client is told when nothing was appended.
+fn refused(error: AppendError, log: &Arc<dyn Log>) -> Refusal {
+    let AppendError::Sequence(sequence) = error else {
+        return storage(error).into();
+    };
+    let error = match sequence {
+        SequenceError::OutOfOrder { .. } | SequenceError::NotAtZero { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        SequenceError::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
+    };
+    Refusal {
+        error,
+        message: sequence.to_string(),
+        log_start_offset: log.bounds().start(),
+    }
 }
 
 /// Whether every record has a key; the one place where records are looked at before they are stored.
@@ -253,6 +280,7 @@ fn code_of(error: &BatchError) -> ErrorCode {
         BatchError::Truncated { .. }
         | BatchError::RecordCount { .. }
         | BatchError::ControlBatch
+        | BatchError::Sequence(_)
         | BatchError::TrailingBytes(_)
         | BatchError::Compressed(_)
         | BatchError::Record { .. } => ErrorCode::InvalidRecord,

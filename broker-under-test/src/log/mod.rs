@@ -15,6 +15,8 @@ mod lookup;
 mod open;
 mod open_files;
 mod partition;
+mod producers;
+mod producers_of_partition;
 mod recover;
 mod retention;
 mod segment;
@@ -27,11 +29,12 @@ pub use file::{LogFile, LogSlice};
 pub use group_commit::GroupCommit;
 pub use open_files::{FileHandle, OpenFiles};
 pub use partition::{Limits, OpenMode, PartitionLog};
+pub use producers::{Producers, SequenceError};
 pub use segment::Segment;
 pub use state::LogState;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kafka_wire::BatchHeader;
 
@@ -43,7 +46,11 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// The leader epoch that is stamped into batches.
     fn leader_epoch(&self) -> i32;
 
-    /// Appends one batch that was checked already. It may be acknowledged when [`Log::await_flush`] says so.
+    /// Appends one batch that was checked already; one that an idempotent producer repeats is answered as the first one was, and not appended. It may be
+    /// acknowledged when [`Log::await_flush`] says so.
+    ///
+    /// # Errors
+    /// [`AppendError::Sequence`] when a batch of an idempotent producer does not follow its last one; otherwise the file system's.
     fn append(&self, header: &BatchHeader, batch: &[u8]) -> Result<Appended, AppendError>;
 
     /// Returns when a flush covers what was appended up to `until` and readers may see it; one flush serves all that wait.
@@ -96,6 +103,18 @@ pub trait Log: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Writes down what is known of idempotent producers, so that a recovery need not read what lies in front; flushes what that tells of. A layout that does
+    /// it elsewhere does nothing here.
+    fn save_producers(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// Forgets idempotent producers that appended nothing for so long, at that time (milliseconds since 1970); answers how many.
+    fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize;
+
+    /// Idempotent producers that are known.
+    fn producers(&self) -> usize;
+
     /// Removes the log and its files. Readers that still hold one can finish.
     fn remove(&self) -> Result<(), LogError>;
 }
@@ -107,6 +126,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// What to give to [`Log::await_flush`] in front of the acknowledgement; `None` when the flush policy asks for none.
     pub await_flush: Option<u64>,
+    /// Greatest timestamp of the batch that this one repeats, milliseconds since 1970; `None` when it was appended.
+    pub repeats_ms: Option<i64>,
 }
 
 /// When appended bytes are flushed to the device.
@@ -165,6 +186,19 @@ pub enum AppendError {
     /// A write failed earlier; what is on disk is not known any more.
     #[error("the partition is offline after a failed write")]
     Offline,
+    /// A batch of an idempotent producer that does not follow its last one.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+}
+
+impl AppendError {
+    /// For a flush of the log in `dir`. That it is offline is not forgotten after it was told: whoever flushes relies on it, a clean stop above all.
+    fn of_flush(self, dir: &Path) -> LogError {
+        match self {
+            AppendError::Log(error) => error,
+            AppendError::Offline | AppendError::Sequence(_) => LogError::Offline(dir.to_owned()),
+        }
+    }
 }
 
 /// Why a read failed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::open_files::OpenFiles;
 use super::partition::{Limits, OpenMode};
+use super::producers::{self, Replay};
 use super::segment::Segment;
 use super::state::LogState;
 use super::{LogError, compaction, io};
@@ -14,6 +15,8 @@ use crate::storage::Storage;
 pub(super) struct Opened {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) end_offset: i64,
+    /// What is known of idempotent producers.
+    pub(super) replay: Replay,
 }
 
 /// The log as it was left, without a look into any file; `None` when the files are not those that were written down.
@@ -37,8 +40,31 @@ pub(super) fn by_state(
             }
         }
     }
-    let end_offset = state.end_offset;
-    Ok((!segments.is_empty()).then_some(Opened { segments, end_offset }))
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    let replay = match state.producers {
+        0 => Replay::new(limits.producers_max),
+        _ => Replay::load(files.storage().as_ref(), dir, limits.producers_max)?,
+    };
+    Opened::new(segments, state.end_offset, replay, limits).map(Some)
+}
+
+impl Opened {
+    /// When the snapshot of the producers does not fit the log, they are learned from the log.
+    fn new(segments: Vec<Arc<Segment>>, end_offset: i64, mut replay: Replay, limits: Limits) -> Result<Self, LogError> {
+        if !replay.fits(end_offset) {
+            replay = Replay::new(limits.producers_max);
+            for segment in &segments {
+                segment.each_header(|header| replay.batch(header))?;
+            }
+        }
+        Ok(Opened {
+            segments,
+            end_offset,
+            replay,
+        })
+    }
 }
 
 /// The log by the files in its folder; what a crash left is repaired.
@@ -79,6 +105,10 @@ pub(super) fn by_files(
     }
     // Compaction takes offsets away, at the end of a segment too.
     let sparse = limits.compaction.is_some();
+    let mut replay = match names.iter().any(|name| name == producers::FILE) {
+        true => Replay::load(storage.as_ref(), dir, limits.producers_max)?,
+        false => Replay::new(limits.producers_max),
+    };
     let mut segments: Vec<Arc<Segment>> = Vec::new();
     let mut next_offset = bases.first().copied().unwrap_or(0);
     for (i, base) in bases.iter().copied().enumerate() {
@@ -98,7 +128,7 @@ pub(super) fn by_files(
             Some(end) if mode.clean || flushed || segment.is_sealed() => end,
             None if mode.clean || segment.is_sealed() => segment.next_offset()?,
             _ => {
-                let scan = segment.recover(mode.recovery_point, sparse)?;
+                let scan = segment.recover(mode.recovery_point, sparse, |header| replay.batch(header))?;
                 cut_bytes = scan.cut_bytes;
                 if ends_at.is_some() && cut_bytes == 0 {
                     // A closed one, which the next recovery point lies behind: from then on its indexes are believed.
@@ -124,7 +154,7 @@ pub(super) fn by_files(
     if segments.is_empty() {
         segments.push(Arc::new(create(files, dir, end_offset, limits)?));
     }
-    Ok(Opened { segments, end_offset })
+    Opened::new(segments, end_offset, replay, limits)
 }
 
 /// Base offsets of the segments in a folder. Other files are left alone.
@@ -133,7 +163,7 @@ fn bases(dir: &Path, names: &[String]) -> Vec<i64> {
     for name in names {
         if let Some(base) = base_of(name) {
             bases.push(base);
-        } else if ![".index", ".timeindex", ".discarded"]
+        } else if ![".index", ".timeindex", ".discarded", ".tmp", producers::FILE]
             .iter()
             .any(|end| name.ends_with(end))
         {

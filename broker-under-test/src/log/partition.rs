@@ -10,6 +10,7 @@ use super::bounds::Bounds;
 use super::compaction::Compaction;
 use super::group_commit::GroupCommit;
 use super::open_files::OpenFiles;
+use super::producers::Producers;
 use super::segment::Segment;
 use super::state::LogState;
 use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io, open};
@@ -32,6 +33,8 @@ pub struct Limits {
     pub retention_bytes: Option<u64>,
     /// Whether and how it is compacted.
     pub compaction: Option<Compaction>,
+    /// Idempotent producers that are known of a partition at most.
+    pub producers_max: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             retention_ms: None,
             retention_bytes: None,
             compaction: None,
+            producers_max: 1000,
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct PartitionLog {
     /// Up to this offset the indexes are on the device, or promised by the last clean stop.
     indexes_synced: Mutex<i64>,
     pub(super) offline: AtomicBool,
+    /// Held while a snapshot of the producers is written.
+    pub(super) saving: Mutex<()>,
     /// Segments up to the one of this base offset have names that are on the device.
     named_until: AtomicI64,
     counters: Arc<Counters>,
@@ -81,10 +87,13 @@ pub struct OpenMode {
     pub start_offset: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Appender {
     /// A roll began and was not finished: the active segment takes nothing more.
     must_roll: bool,
+    pub(super) producers: Producers,
+    /// Base offset of the first batch of an idempotent producer that no snapshot tells of; a recovery has to begin there.
+    pub(super) unsaved_from: Option<i64>,
 }
 
 impl PartitionLog {
@@ -117,7 +126,12 @@ impl PartitionLog {
             limits,
             leader_epoch: 0,
             segments: RwLock::new(opened.segments),
-            appender: Mutex::default(),
+            appender: Mutex::new(Appender {
+                must_roll: false,
+                producers: opened.replay.producers,
+                unsaved_from: opened.replay.first_unsaved,
+            }),
+            saving: Mutex::default(),
             bounds: Bounds::new(mode.start_offset.max(first), opened.end_offset),
             commit: GroupCommit::new(flushed as u64),
             indexes_synced: Mutex::new(flushed),
@@ -143,6 +157,7 @@ impl PartitionLog {
         self.or_offline(active.flush().and_then(|()| active.sync_indexes()))?;
         // The first segment's name, before that of the next one can outlive it and pass for where the log begins.
         self.or_offline(self.flush_name_of(active))?;
+        self.save_producers_at(appender, base_offset);
         // A file of the next one's name may be there from now on, so that nothing more may be added to this one.
         appender.must_roll = true;
         let fresh = Arc::new(open::create(&self.files, &self.dir, base_offset, self.limits)?);
@@ -230,6 +245,11 @@ impl Log for PartitionLog {
         if self.offline.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
         }
+        if header.has_producer()
+            && let Some(original) = appender.producers.check(header)?
+        {
+            return Ok(self.repeated(&original));
+        }
         let base_offset = self.bounds.end();
         let mut active = self.active();
         let relative_end = base_offset - active.base_offset + i64::from(header.records_count);
@@ -252,6 +272,10 @@ impl Log for PartitionLog {
         self.counters.add(Counter::AppendBytes, batch.len() as u64);
         let end = base_offset + i64::from(header.records_count);
         self.bounds.set_end(end);
+        if header.has_producer() {
+            appender.producers.record(header, base_offset);
+            appender.unsaved_from.get_or_insert(base_offset);
+        }
         if self.limits.flush != FlushPolicy::Never {
             active.file().set_unflushed(true);
         }
@@ -264,6 +288,7 @@ impl Log for PartitionLog {
         Ok(Appended {
             base_offset,
             await_flush: durable_first.then_some(end as u64),
+            repeats_ms: None,
         })
     }
 
@@ -364,7 +389,7 @@ impl Log for PartitionLog {
         self.compact_at(dirty_from, now_ms)
     }
 
-    /// The base of the active segment, as rolling flushes, or what was flushed since.
+    /// The base of the active segment, as rolling flushes, or what was flushed since; but nothing that no snapshot of the producers tells of.
     fn recovery_point(&self) -> i64 {
         let flushed = self.commit.flushed() as i64;
         let active = self.active();
@@ -375,7 +400,10 @@ impl Log for PartitionLog {
                 Err(error) => tracing::error!(%error, "the recovery point stays where it is"),
             }
         }
-        active.base_offset.max(*synced)
+        let point = active.base_offset.max(*synced);
+        // Looked at last: whatever lies in front of the point was recorded by now.
+        let unsaved_from = lock(&self.appender).unsaved_from;
+        unsaved_from.map_or(point, |unsaved| unsaved.min(point))
     }
 
     fn flush(&self) -> Result<(), LogError> {
@@ -383,11 +411,19 @@ impl Log for PartitionLog {
             true => Err(AppendError::Offline),
             false => self.await_flush(self.bounds.end() as u64),
         };
-        flushed.map_err(|error| match error {
-            AppendError::Log(error) => error,
-            // Not forgotten after it was told: whoever flushes relies on it, a clean stop above all.
-            AppendError::Offline => LogError::Offline(self.dir.clone()),
-        })
+        flushed.map_err(|error| error.of_flush(&self.dir))
+    }
+
+    fn save_producers(&self) -> Result<(), LogError> {
+        self.save_unsaved_producers()
+    }
+
+    fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize {
+        lock(&self.appender).producers.expire(now_ms, expiration_ms)
+    }
+
+    fn producers(&self) -> usize {
+        lock(&self.appender).producers.len()
     }
 
     fn state(&self) -> Result<Option<LogState>, LogError> {
@@ -401,6 +437,7 @@ impl Log for PartitionLog {
         Ok(Some(LogState {
             end_offset: self.bounds.end(),
             segments: segments.iter().map(|segment| segment.state()).collect(),
+            producers: self.producers(),
         }))
     }
 

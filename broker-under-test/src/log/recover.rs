@@ -25,8 +25,8 @@ pub struct Scan {
 
 impl Segment {
     /// Checks every batch from the last index entry below `from` on (header, CRC, offsets that follow each other), cuts off what is torn, and
-    /// completes the indexes. With `sparse`, offsets may be missing, as compaction leaves them.
-    pub fn recover(&self, from: i64, sparse: bool) -> Result<Scan, LogError> {
+    /// completes the indexes. With `sparse`, offsets may be missing, as compaction leaves them. `visit` sees every good batch.
+    pub fn recover(&self, from: i64, sparse: bool, mut visit: impl FnMut(&BatchHeader)) -> Result<Scan, LogError> {
         let loaded = self.load_indexes()?;
         let indexes = loaded.unwrap_or_else(|| Indexes::empty(&self.files, self.path(), self.index_interval_bytes));
         // Entries from the recovery point on may speak of bytes that never arrived.
@@ -42,6 +42,7 @@ impl Segment {
         };
         let mut is_first = trusted.is_some();
         let problem = batches.each(|place, header| {
+            visit(header);
             // The trusted entry is there already.
             match std::mem::take(&mut is_first) {
                 true => Ok(()),
@@ -63,6 +64,22 @@ impl Segment {
             next_offset: batches.next_offset,
             cut_bytes,
         })
+    }
+
+    /// Visits the headers of all batches; they end where a damaged one is met.
+    pub(super) fn each_header(&self, mut visit: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
+        let mut headers = Headers::new(self, 0, self.written());
+        loop {
+            match headers.next() {
+                Ok(Some((_, header))) => visit(&header),
+                Ok(None) => return Ok(()),
+                Err(error @ LogError::Damaged { .. }) => {
+                    tracing::error!(%error, "producers are known up to here");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Indexes of a segment that is whole, from the headers of its batches.

@@ -26,6 +26,13 @@ pub struct LogState {
     pub end_offset: i64,
     /// By base offset; the last one is the active one.
     pub segments: Vec<SegmentState>,
+    /// Idempotent producers in the snapshot beside them; nobody looks for one when there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub producers: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// One segment.

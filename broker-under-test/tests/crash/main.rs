@@ -15,4 +15,6 @@ mod point;
 #[cfg(test)]
 mod points;
 #[cfg(test)]
+mod producers;
+#[cfg(test)]
 mod verify;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use kafka_wire::BatchBuilder;
 
+use crate::producers::{Identity, Producer};
+
 /// xorshift64*: seeded, the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -66,6 +68,8 @@ pub struct Partition {
     pub durable_end: i64,
     /// The log must begin here, or later, as far as a call that was cut short could have moved it.
     pub start: (i64, i64),
+    /// By producer id.
+    pub producers: BTreeMap<i64, Producer>,
 }
 
 impl TopicModel {
@@ -95,16 +99,18 @@ impl Partition {
 }
 
 /// A batch like no other: up to five records, mostly small.
-pub fn batch(random: &mut Random, compact: bool) -> (i32, Vec<u8>) {
+pub fn batch(random: &mut Random, identity: Option<Identity>) -> (i32, Vec<u8>) {
     let base_ms = 1_000_000 + random.below(100_000) as i64;
     let records = 1 + random.below(5) as i32;
     let mut builder = BatchBuilder::new(base_ms);
+    if let Some((id, epoch, sequence)) = identity {
+        builder.producer(id, epoch, sequence);
+    }
     for _ in 0..records {
         let long = random.chance(10);
         let bytes = random.below(if long { 900 } else { 120 }) as usize;
         let value: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
-        let key = random.next().to_be_bytes();
-        builder.push(base_ms + random.below(50) as i64, compact.then_some(&key[..]), &value);
+        builder.push(base_ms + random.below(50) as i64, None, &value);
     }
     (records, builder.finish().to_vec())
 }

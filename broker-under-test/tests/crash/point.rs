@@ -11,6 +11,7 @@ use kafka_wire::BatchHeader;
 
 use crate::mistakes::{Mistake, Mistaken};
 use crate::model::{Model, Partition, Random, TopicModel, batch};
+use crate::producers;
 use crate::verify;
 
 /// Steps of a workload between two power cuts, if none comes sooner.
@@ -220,12 +221,13 @@ impl Point {
 
     fn step(&mut self, disk: &FaultyDisk, broker: &Broker) -> Result<(), Stop> {
         match self.random.below(100) {
-            0..66 => self.appends(disk, broker),
+            0..58 => self.appends(disk, broker),
+            58..66 => self.repeats(disk, broker),
             66..72 => self.flushes(disk, broker),
             72..75 => self.retains(disk, broker),
             75..79 => {
                 self.log.push("checkpoint".to_owned());
-                let written = broker.topics.write_checkpoints();
+                let written = broker.topics.checkpoint();
                 self.allowed(disk, "checkpoint", written)
             }
             79..87 => self.deletes_records(disk, broker),
@@ -274,12 +276,21 @@ impl Point {
             let Some((topic, number, log)) = self.any_log(broker) else {
                 return self.changes_topics(disk, broker);
             };
-            let (records, bytes) = batch(&mut self.random, false);
+            let id = self
+                .random
+                .pick(&[None, None, Some(producers::IDS[0]), Some(producers::IDS[1])]);
+            let mut random = self.random.clone();
+            let identity = id.map(|id| {
+                let producers = &mut self.partition(&topic, number).producers;
+                producers.entry(id).or_default().next(id, &mut random)
+            });
+            let (records, bytes) = batch(&mut random, identity);
+            self.random = random;
             let header = BatchHeader::checked_from_client(&bytes).unwrap();
             // Written down first: what a call that fails leaves may be there afterwards.
             let base_offset = log.bounds().end();
             self.log.push(format!(
-                "append {topic}-{number} at {base_offset}, {} bytes",
+                "append {topic}-{number} at {base_offset}, {} bytes, producer {identity:?}",
                 bytes.len()
             ));
             let mut stamped = bytes.clone();
@@ -294,7 +305,12 @@ impl Point {
                     appended.base_offset
                 )));
             }
-            self.partition(&topic, number).appended(base_offset, records, &bytes);
+            let partition = self.partition(&topic, number);
+            partition.appended(base_offset, records, &bytes);
+            if let Some(id) = id {
+                let producer = partition.producers.entry(id).or_default();
+                producer.appended(&header, base_offset, &bytes);
+            }
             open.push((
                 topic,
                 number,
@@ -309,6 +325,42 @@ impl Point {
             };
             let flushed = log.await_flush(until);
             self.allowed(disk, "flush", flushed)?;
+            self.log.push(format!("acknowledged {topic}-{number} up to {end}"));
+            self.partition(&topic, number).promised(end);
+        }
+        Ok(())
+    }
+
+    /// A producer that did not hear of an acknowledgement sends a batch again: it is told where the first one is, when that is as safe as it was asked for.
+    fn repeats(&mut self, disk: &FaultyDisk, broker: &Broker) -> Result<(), Stop> {
+        let Some((topic, number, log)) = self.any_log(broker) else {
+            return Ok(());
+        };
+        let id = self.random.pick(&producers::IDS);
+        let mut random = self.random.clone();
+        let producer = self.partition(&topic, number).producers.get(&id);
+        let recent = producer.and_then(|producer| producer.any_recent(&mut random));
+        self.random = random;
+        let Some((base_offset, bytes)) = recent else {
+            return Ok(());
+        };
+        self.log.push(format!(
+            "producer {id} repeats the batch of {topic}-{number} at {base_offset}"
+        ));
+        let header = BatchHeader::checked_from_client(&bytes).unwrap();
+        let end = log.bounds().end();
+        let again = log.append(&header, &bytes);
+        let again = self.allowed(disk, "repeat", again)?;
+        if again.repeats_ms.is_none() || again.base_offset != base_offset || log.bounds().end() != end {
+            let problem = format!("{topic}-{number}: the repeat was appended at {}", again.base_offset);
+            return Err(Stop::Violation(problem));
+        }
+        if let Some(until) = again.await_flush {
+            let flushed = log.await_flush(until);
+            self.allowed(disk, "flush", flushed)?;
+        }
+        if self.every_batch {
+            let end = base_offset + i64::from(header.records_count);
             self.log.push(format!("acknowledged {topic}-{number} up to {end}"));
             self.partition(&topic, number).promised(end);
         }

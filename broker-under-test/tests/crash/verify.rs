@@ -7,6 +7,7 @@ use broker_under_test::log::{Log, ReadError};
 use kafka_wire::{BatchHeader, BatchIter, RecordIter};
 
 use crate::model::{Model, Partition, Random};
+use crate::producers;
 
 /// Holds the whole broker against the model, and brings the model up to what is there: from now on readers have seen it.
 ///
@@ -39,7 +40,8 @@ pub fn broker(broker: &Broker, model: &mut Model, random: &mut Random) -> Result
         expected.partitions_max = count;
         for (number, expected) in expected.partitions.iter_mut().enumerate() {
             let log = found.partitions[number].as_ref();
-            partition(log, expected, random).map_err(|problem| format!("{name}-{number}: {problem}"))?;
+            let verified = partition(log, expected, random).and_then(|()| producers::repeat_all(log, expected));
+            verified.map_err(|problem| format!("{name}-{number}: {problem}"))?;
         }
     }
     Ok(())

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use broker_under_test::storage::{Fault, FaultKind, FaultyDisk, RealDisk};
 use broker_under_test::{Config, FetchPath, Server, ServerError};
-use kafka_wire::ErrorCode;
-use kafka_wire::produce::ProduceResult;
+use kafka_wire::produce::{self, ProduceResult};
+use kafka_wire::{BatchBuilder, ErrorCode};
 
-use crate::support::{Client, batch_of, start_in};
+use crate::support::{Client, batch_of, copy_of, start_in};
 
 /// A broker on a faulty disk, with two topics of one partition.
 struct Broken {
@@ -228,4 +228,68 @@ fn a_partition_folder_that_vanished() {
         drop(client);
         server.stop().unwrap();
     }
+}
+
+/// A batch of an idempotent producer.
+fn by(sequence: i32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(1_700_000_000_000);
+    builder.producer(7, 0, sequence);
+    builder.push(1_700_000_000_000, None, &[b'x'; 400]);
+    builder.finish().to_vec()
+}
+
+#[test]
+fn a_repeat_of_what_could_not_be_flushed_is_not_acknowledged() {
+    for layout in ["partition-log", "commit-log"] {
+        let mut broken = Broken::start(&[("log.layout", layout), ("flush.policy", "every-batch")]);
+        broken.arm(FaultKind::FailFlush, ".log");
+        let mut requests = Vec::new();
+        for id in 0..2 {
+            produce::encode_request(&mut requests, id, "sick", 0, -1, &by(0));
+        }
+        broken.client.send(&requests);
+        for _ in 0..2 {
+            let frame = broken.client.receive().unwrap();
+            let (_, results) = produce::decode_response(&frame, produce::CLIENT_VERSION).unwrap();
+            assert_eq!(results[0].error, ErrorCode::KafkaStorageError.code(), "{layout}");
+        }
+        drop(broken.client);
+        broken.server.take().unwrap().stop().unwrap_err();
+    }
+}
+
+#[test]
+fn a_full_disk_when_producers_are_written_down() {
+    let mut broken = Broken::start(&[("log.segment.bytes", "1024"), ("flush.policy", "interval")]);
+    let full = broken.arm(FaultKind::Full { room_bytes: 0 }, "producers.");
+    for i in 0..6 {
+        broken.client.append("sick", 0, &by(i));
+    }
+    let topics = &broken.server.as_ref().unwrap().broker.topics;
+    assert!(
+        topics
+            .checkpoint()
+            .unwrap_err()
+            .to_string()
+            .contains("producers.snapshot")
+    );
+    let knows = |server: &Server| {
+        let mut client = Client::connect(server.address);
+        for i in 1..6 {
+            assert_eq!(client.append("sick", 0, &by(i)), 3 + i64::from(i));
+        }
+    };
+    // The recovery point stayed where it was.
+    let killed = copy_of(&broken.dir());
+    let server = start_in(killed.path(), &[]).unwrap();
+    knows(&server);
+    server.stop().unwrap();
+    assert!(broken.disk.disarm(full) > 1);
+    topics.checkpoint().unwrap();
+    let killed = copy_of(&broken.dir());
+    let server = start_in(killed.path(), &[]).unwrap();
+    knows(&server);
+    server.stop().unwrap();
+    drop(broken.client);
+    broken.server.take().unwrap().stop().unwrap();
 }

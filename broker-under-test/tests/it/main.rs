@@ -17,6 +17,8 @@ mod fetch;
 mod fetch_paths;
 mod flush;
 #[cfg(test)]
+mod idempotence;
+#[cfg(test)]
 mod open_files;
 #[cfg(test)]
 mod produce;

@@ -131,6 +131,7 @@ fn append(
         partition: partition.partition,
         error: 0,
         base_offset: i64::try_from(taken.records).unwrap_or(i64::MAX),
+        append_time_ms: -1,
         log_start_offset: 0,
         message: None,
     };

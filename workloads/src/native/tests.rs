@@ -257,6 +257,7 @@ impl Peer {
                     partition: partition.partition,
                     error,
                     base_offset,
+                    append_time_ms: -1,
                     log_start_offset: 0,
                     message: None,
                 };

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::super::{AppendError, LogError, io};
 use super::checkpoint::Checkpoint;
+use super::producers;
 use super::segments::Segment;
-use super::shared::{Appender, CommitLog, Partition, lock};
+use super::shared::{Appender, CommitLog, Due, Partition, lock};
 
 impl CommitLog {
     /// Returns when everything below `until` is on the device and readers may see it.
@@ -32,10 +33,7 @@ impl CommitLog {
         if self.is_offline() {
             return Err(LogError::Offline(self.dir.clone()));
         }
-        self.await_flush(position).map_err(|error| match error {
-            AppendError::Log(error) => error,
-            AppendError::Offline => LogError::Offline(self.dir.clone()),
-        })
+        self.await_flush(position).map_err(|error| error.of_flush(&self.dir))
     }
 
     /// Flushes what was written when this began, lets readers of all partitions in it see it, and answers how far that is.
@@ -62,14 +60,19 @@ impl CommitLog {
     }
 
     /// What a checkpoint says once everything that was appended is on the device.
-    pub(super) fn snapshot(&self, appender: &Appender) -> Checkpoint {
+    pub(super) fn snapshot(&self, appender: &Appender) -> Due {
         let mark = |p: &Arc<Partition>| (p.key(), p.queue.mark(p.bounds.end()));
         let segment = |s: &Arc<Segment>| (s.base, s.time_max.load(Ordering::Relaxed));
-        Checkpoint {
+        let partitions = self.all_partitions();
+        let checkpoint = Checkpoint {
             position: appender.end,
             format: self.options.queues,
             segments: self.segments.all().iter().map(segment).collect(),
-            queues: self.all_partitions().iter().map(mark).collect(),
+            queues: partitions.iter().map(mark).collect(),
+        };
+        Due {
+            checkpoint,
+            producers: producers::body(&partitions),
         }
     }
 
@@ -77,7 +80,7 @@ impl CommitLog {
     pub fn checkpoint_if_due(&self) -> Result<(), LogError> {
         let _one = lock(&self.checkpointing);
         let due = lock(&self.appender).due.take();
-        due.map_or(Ok(()), |checkpoint| self.write_checkpoint(&checkpoint))
+        due.map_or(Ok(()), |due| self.write_checkpoint(&due))
     }
 
     /// Flushes log and queues and writes a checkpoint behind which there is nothing; for a clean stop.
@@ -88,18 +91,20 @@ impl CommitLog {
 
     /// As [`Self::checkpoint`], while `checkpointing` is held.
     pub(super) fn checkpoint_locked(&self) -> Result<(), LogError> {
-        let checkpoint = {
+        let due = {
             let mut appender = lock(&self.appender);
             appender.due = None;
             self.snapshot(&appender)
         };
-        self.write_checkpoint(&checkpoint)
+        self.write_checkpoint(&due)
     }
 
-    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
+    fn write_checkpoint(&self, Due { checkpoint, producers }: &Due) -> Result<(), LogError> {
         self.flush_until(checkpoint.position)?;
         // After a flush of a queue that failed, no checkpoint may speak for what was written down of it.
         self.sync_queues().inspect_err(|_| self.take_offline())?;
+        // In front of the checkpoint, as frames in front of that are not looked at any more.
+        self.save_producers(checkpoint.position, producers)?;
         checkpoint.write(self.files.storage().as_ref(), &self.dir)
     }
 

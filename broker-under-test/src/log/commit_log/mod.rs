@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `commitlog/00000000000000000000.log`, … | segments of the log, named by the position of their first byte in all of it; one ends where the next begins |
 //! | `commitlog/checkpoint` | up to where the log and the queues are on the device, see [`checkpoint`] |
+//! | `commitlog/producers.snapshot` | what is known of idempotent producers, see [`producers`] |
 //! | `consumequeue/orders-0/00000000000000000000`, … | files of a queue, named by the position of their first byte in all of it; see [`queue`] |
 //!
 //! **The log is the truth.** It is a row of frames (32 bytes that name topic and partition, see [`frame`], and the batch as it came but for base offset
@@ -28,6 +29,7 @@ mod entry;
 pub mod frame;
 mod lookup;
 mod partition;
+mod producers;
 pub mod queue;
 mod queue_files;
 mod recovery;

@@ -9,7 +9,7 @@ use kafka_wire::batch::HEADER_BYTES;
 use super::super::lookup::record_at;
 use super::super::{AppendError, Appended, Bounds, Found, Log, LogError, LogSlice, ReadEnd, ReadError, io};
 use super::entry::{EntryKind, Place};
-use super::shared::{CommitLog, Partition};
+use super::shared::{CommitLog, Partition, lock};
 use crate::counters::Counter;
 
 /// The most runs of bytes that one read finds: each is a call of its own, and a reader that wants more comes again.
@@ -254,6 +254,14 @@ impl Log for CommitLogPartition {
 
     fn flush(&self) -> Result<(), LogError> {
         self.shared.flush()
+    }
+
+    fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize {
+        lock(&self.partition.producers).expire(now_ms, expiration_ms)
+    }
+
+    fn producers(&self) -> usize {
+        lock(&self.partition.producers).len()
     }
 
     fn remove(&self) -> Result<(), LogError> {

@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kafka_wire::BatchHeader;
+
+use super::super::producers::{FILE, Producers};
 use super::super::{LogError, OpenFiles, io};
 use super::checkpoint::{self, Checkpoint, Key};
+use super::producers::Saved;
 use super::queue::{Mark, Queue, Stored};
 use super::scan::{Seen, next_frame, walk};
 use super::segments::Segment;
-use super::shared::{CommitLog, Known, Options, Partition, empty_queue};
+use super::shared::{CommitLog, Known, Options, Partition, Reached, empty_queue};
 use crate::counters::Counters;
 
 /// Where the segments are.
@@ -34,11 +38,12 @@ struct Opening {
     end: i64,
     /// Its queue lacks what is in front of the checkpoint.
     again: bool,
+    producers: Producers,
 }
 
 impl Opening {
-    /// Enters a batch that was found in the log.
-    fn enter(&mut self, seen: &Seen) -> Result<(), LogError> {
+    /// Enters a batch that was found in the log. Producers are learned from `producers_from` on.
+    fn enter(&mut self, seen: &Seen, producers_from: u64) -> Result<(), LogError> {
         let header = &seen.header;
         if header.base_offset < self.end {
             tracing::error!(queue = %self.queue.dir().display(), position = seen.position, offset = header.base_offset, expected = self.end, "an offset that was there already, left out");
@@ -57,7 +62,16 @@ impl Opening {
             time_max: header.max_timestamp,
         });
         self.end = header.last_offset() + 1;
+        if seen.position >= producers_from {
+            self.learn(header);
+        }
         if group_is_full { self.queue.write() } else { Ok(()) }
+    }
+
+    fn learn(&mut self, header: &BatchHeader) {
+        if header.has_producer() {
+            self.producers.record(header, header.base_offset);
+        }
     }
 }
 
@@ -95,11 +109,29 @@ impl CommitLog {
                 open_queue(files, dir, options, checkpoint.as_ref(), k)?,
             );
         }
-        if partitions.values().any(|p| p.again) {
-            catch_up_again(files.counters(), &segments, position, &mut partitions)?;
+        let saved = Saved::read(storage.as_ref(), &dir, options.limits.producers_max)?;
+        let has_producers_file = saved.is_there();
+        // A snapshot that can't be used is made again, too.
+        let known_from = saved.fits(end).then(|| saved.until());
+        if known_from.is_some() {
+            for (key, producers) in saved.partitions {
+                if let Some(opening) = partitions.get_mut(&key) {
+                    opening.producers = producers;
+                }
+            }
         }
-        let end = catch_up(files, &dir, &mut segments, position, &mut partitions)?;
-        let mut changed = checkpoint.is_none() || end != position || partitions.values().any(|p| p.again);
+        let producers_from = known_from.unwrap_or(0);
+        if known_from.is_none() || partitions.values().any(|p| p.again) {
+            catch_up_again(files.counters(), &segments, position, &mut partitions, producers_from)?;
+        }
+        let end = catch_up(files, &dir, &mut segments, position, &mut partitions, producers_from)?;
+        if end < producers_from {
+            tracing::error!(folder = %dir.display(), end, producers_from, "the log lost what its producers are known by: they begin anew");
+            let anew = |opening: &mut Opening| opening.producers = Producers::new(options.limits.producers_max);
+            partitions.values_mut().for_each(anew);
+        }
+        let mut changed =
+            checkpoint.is_none() || end != position || known_from.is_none() || partitions.values().any(|p| p.again);
         if segments.last().is_none_or(|s| s.sealed) {
             let fresh = Segment::create(files, &dir, end, options.limits)?;
             segments.push(Arc::new(fresh));
@@ -107,9 +139,15 @@ impl CommitLog {
         let mut opened = BTreeMap::new();
         for k in known {
             let key = (k.topic, k.partition);
-            let Some(Opening { queue, mut end, .. }) = partitions.remove(&key) else {
+            let Some(opening) = partitions.remove(&key) else {
                 continue;
             };
+            let Opening {
+                queue,
+                mut end,
+                producers,
+                ..
+            } = opening;
             if end < k.start_offset {
                 // A tail was lost, and everything in front of it had been deleted: the partition goes on where it may be read.
                 tracing::warn!(queue = %queue.dir().display(), end, start_offset = k.start_offset, "the partition begins anew");
@@ -118,9 +156,14 @@ impl CommitLog {
                 changed = true;
             }
             let start = queue.mark(end).first_offset.max(k.start_offset);
-            opened.insert(key, Arc::new(Partition::new(key, queue, start, end)));
+            opened.insert(key, Arc::new(Partition::new(key, queue, start, end, producers)));
         }
-        let log = CommitLog::assemble(files, data_dir, options, segments, opened, end, position);
+        let reached = Reached {
+            end,
+            flushed: position,
+            has_producers_file,
+        };
+        let log = CommitLog::assemble(files, data_dir, options, segments, opened, reached);
         if changed {
             let synced = storage.sync_dir(data_dir);
             synced.map_err(io("flush", data_dir))?;
@@ -146,7 +189,10 @@ fn segments(
             .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()));
         if let Some(base) = digits.and_then(|d| d.parse::<u64>().ok()) {
             bases.push(base);
-        } else if name != checkpoint::FILE && !name.ends_with(".tmp") && !name.ends_with(".discarded") {
+        } else if ![checkpoint::FILE, FILE].contains(&name.as_str())
+            && !name.ends_with(".tmp")
+            && !name.ends_with(".discarded")
+        {
             tracing::warn!(folder = %dir.display(), file = %name, "not a file of this log, left alone");
         }
     }
@@ -209,25 +255,29 @@ fn open_queue(
         queue,
         end: if again { 0 } else { mark.end_offset },
         again,
+        producers: Producers::new(options.limits.producers_max),
     })
 }
 
-/// Catches the queues that lack something up to `position`, by headers.
+/// Catches the queues that lack something up to `position`, by headers; and what is known of producers, if that is not known from there on.
 fn catch_up_again(
     counters: &Counters,
     segments: &[Arc<Segment>],
     position: u64,
     partitions: &mut BTreeMap<Key, Opening>,
+    producers_from: u64,
 ) -> Result<(), LogError> {
     for segment in segments.iter().filter(|s| s.base < position) {
         let mut from = segment.base;
         loop {
             let stop = walk(segment, counters, from, false, |seen| {
                 let opening = partitions.get_mut(&(seen.frame.topic, seen.frame.partition));
-                match opening.filter(|o| o.again && seen.position < position) {
-                    Some(opening) => opening.enter(seen),
-                    None => Ok(()),
+                match opening.filter(|_| seen.position < position) {
+                    Some(opening) if opening.again => return opening.enter(seen, producers_from),
+                    Some(opening) if seen.position >= producers_from => opening.learn(&seen.header),
+                    _ => {}
                 }
+                Ok(())
             })?;
             let Some(problem) = stop.problem.filter(|_| stop.position < position) else {
                 break;
@@ -246,6 +296,7 @@ fn catch_up(
     segments: &mut Vec<Arc<Segment>>,
     position: u64,
     partitions: &mut BTreeMap<Key, Opening>,
+    producers_from: u64,
 ) -> Result<u64, LogError> {
     let mut end = position;
     let mut keep = segments.len();
@@ -253,7 +304,7 @@ fn catch_up(
         let stop = walk(segment, files.counters(), segment.base.max(position), true, |seen| {
             segment.time_max.fetch_max(seen.header.max_timestamp, Ordering::Relaxed);
             match partitions.get_mut(&(seen.frame.topic, seen.frame.partition)) {
-                Some(opening) => opening.enter(seen),
+                Some(opening) => opening.enter(seen, producers_from),
                 // Of a topic that was deleted.
                 None => Ok(()),
             }

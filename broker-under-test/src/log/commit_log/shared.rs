@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use kafka_wire::BatchHeader;
 use uuid::Uuid;
 
+use super::super::producers::Producers;
 use super::super::{AppendError, Appended, Bounds, FlushPolicy, GroupCommit, Limits, Log, LogError, OpenFiles, io};
 use super::checkpoint::{Checkpoint, Key};
 use super::entry::EntryKind;
@@ -73,6 +74,8 @@ pub struct CommitLog {
     pub(super) partitions: RwLock<BTreeMap<Key, Arc<Partition>>>,
     /// Held while a checkpoint is written.
     pub(super) checkpointing: Mutex<()>,
+    /// There is a snapshot of producers, which has to be kept up to date from then on.
+    pub(super) has_producers_file: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -82,9 +85,28 @@ pub(super) struct Appender {
     /// Partitions with batches that no flush covered.
     pub unflushed: Vec<Arc<Partition>>,
     /// What a checkpoint may say once everything in front of it was flushed: a segment was rolled there.
-    pub due: Option<Checkpoint>,
+    pub due: Option<Due>,
     /// A roll began and was not finished: the active segment takes nothing more.
     pub must_roll: bool,
+}
+
+/// What is written down once everything in front of it was flushed.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub checkpoint: Checkpoint,
+    /// The idempotent producers of all partitions, as a snapshot holds them.
+    pub producers: Vec<u8>,
+}
+
+/// How far recovery came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached {
+    /// Position behind the last frame.
+    pub end: u64,
+    /// Everything in front of it was on the device.
+    pub flushed: u64,
+    /// There is a snapshot of producers.
+    pub has_producers_file: bool,
 }
 
 /// A partition in the shared log.
@@ -99,10 +121,12 @@ pub(super) struct Partition {
     /// It is among those that a flush must tell.
     pub is_unflushed: AtomicBool,
     pub removed: AtomicBool,
+    /// Changed under the lock of the appender only.
+    pub producers: Mutex<Producers>,
 }
 
 impl Partition {
-    pub fn new(key: Key, queue: Queue, start: i64, end: i64) -> Self {
+    pub fn new(key: Key, queue: Queue, start: i64, end: i64, producers: Producers) -> Self {
         Partition {
             topic: key.0,
             number: key.1,
@@ -111,6 +135,7 @@ impl Partition {
             durable: AtomicI64::new(end),
             is_unflushed: AtomicBool::new(false),
             removed: AtomicBool::new(false),
+            producers: Mutex::new(producers),
         }
     }
 
@@ -143,7 +168,7 @@ impl CommitLog {
             _ => {}
         }
         let queue = empty_queue(&self.files, dir, self.options.queues)?;
-        let partition = Arc::new(Partition::new((topic, partition), queue, 0, 0));
+        let partition = Arc::new(Partition::new((topic, partition), queue, 0, 0, self.no_producers()));
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(partition.key(), partition.clone());
         drop(partitions);
@@ -169,6 +194,11 @@ impl CommitLog {
         let mut appender = lock(&self.appender);
         if self.is_offline() || partition.removed.load(Ordering::Acquire) {
             return Err(AppendError::Offline);
+        }
+        if header.has_producer()
+            && let Some(original) = lock(&partition.producers).check(header)?
+        {
+            return Ok(self.repeated(partition, &original, appender.end));
         }
         let framed = (FRAME_BYTES + batch.len()) as u64;
         let mut active = self.segments.active();
@@ -204,6 +234,9 @@ impl CommitLog {
             time_max: header.max_timestamp,
         });
         partition.bounds.set_end(end);
+        if header.has_producer() {
+            lock(&partition.producers).record(header, base_offset);
+        }
         appender.end += framed;
         if !partition.is_unflushed.swap(true, Ordering::Relaxed) {
             appender.unflushed.push(partition.clone());
@@ -223,6 +256,7 @@ impl CommitLog {
         Ok(Appended {
             base_offset,
             await_flush: durable_first.then_some(until),
+            repeats_ms: None,
         })
     }
 
@@ -259,9 +293,13 @@ impl CommitLog {
         options: Options,
         segments: Vec<Arc<Segment>>,
         partitions: BTreeMap<Key, Arc<Partition>>,
-        end: u64,
-        flushed: u64,
+        reached: Reached,
     ) -> Self {
+        let Reached {
+            end,
+            flushed,
+            has_producers_file,
+        } = reached;
         CommitLog {
             files: files.clone(),
             dir: super::recovery::log_dir(data_dir),
@@ -278,6 +316,7 @@ impl CommitLog {
             offline: AtomicBool::new(false),
             partitions: RwLock::new(partitions),
             checkpointing: Mutex::default(),
+            has_producers_file: AtomicBool::new(has_producers_file),
         }
     }
 }
