@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod definition;
 pub mod facts;
 pub mod history;
+pub mod load;
 pub mod native;
 pub mod payload;
 pub mod plan;

@@ -20,6 +20,7 @@ const CREATE_TOPICS_VERSION: i16 = 4;
 const DELETE_TOPICS_VERSION: i16 = 3;
 const DESCRIBE_CONFIGS_VERSION: i16 = 3;
 const LIST_OFFSETS_VERSION: i16 = 2;
+const INIT_PRODUCER_ID_VERSION: i16 = 1;
 
 /// The time that stands for the end of a log in ListOffsets.
 pub const LATEST: i64 = -1;
@@ -465,6 +466,44 @@ pub fn decode_describe_configs(frame: &[u8]) -> Result<DescribedConfigs> {
         message,
         entries,
     })
+}
+
+/// Appends an InitProducerId request of a producer without transactions.
+pub fn encode_init_producer_id(out: &mut Vec<u8>, correlation_id: i32) {
+    let start = start_request(
+        out,
+        ApiKey::InitProducerId,
+        INIT_PRODUCER_ID_VERSION,
+        correlation_id,
+        CLIENT_ID,
+    );
+    out.put_nullable_string(None, false);
+    out.put_i32(i32::MAX); // of a transaction, ms
+    finish_frame(out, start);
+}
+
+/// What a broker answers to InitProducerId.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIdentity {
+    /// Kafka's error code.
+    pub error: i16,
+    /// Producer id, -1 on an error.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+}
+
+/// Reads an InitProducerId answer behind the frame's length.
+///
+/// # Errors
+/// Bytes that are no answer.
+pub fn decode_init_producer_id(frame: &[u8]) -> Result<ProducerIdentity> {
+    let c = &mut Cursor::new(frame);
+    c.i32()?; // correlation id
+    c.i32()?; // throttle time
+    let (error, id, epoch) = (c.i16()?, c.i64()?, c.i16()?);
+    c.finish()?;
+    Ok(ProducerIdentity { error, id, epoch })
 }
 
 /// Appends a ListOffsets request for `partitions` of one topic at `time`, ms since 1970, [`LATEST`] or [`EARLIEST`].

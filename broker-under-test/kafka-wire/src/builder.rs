@@ -28,6 +28,8 @@ pub struct BatchBuilder {
     max_timestamp_ms: i64,
     records: i32,
     producer: (i64, i16, i32),
+    /// Which of the two buffers holds what was finished last.
+    is_compressed: bool,
 }
 
 impl BatchBuilder {
@@ -40,6 +42,7 @@ impl BatchBuilder {
             max_timestamp_ms: base_timestamp_ms,
             records: 0,
             producer: (-1, -1, -1),
+            is_compressed: false,
         };
         builder.clear(base_timestamp_ms);
         builder
@@ -128,7 +131,17 @@ impl BatchBuilder {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.write_header(&mut bytes, Codec::None);
         self.bytes = bytes;
+        self.is_compressed = false;
         &self.bytes
+    }
+
+    /// The batch that was finished last, for whoever keeps the builder until the batch is sent.
+    pub fn finished(&self) -> &[u8] {
+        if self.is_compressed {
+            &self.compressed
+        } else {
+            &self.bytes
+        }
     }
 
     /// Compresses the records, writes the header and gives the whole batch, as [`Self::finish`] does. What takes more
@@ -147,6 +160,7 @@ impl BatchBuilder {
         let result = compressor.compress(&self.bytes[HEADER_BYTES..], &mut compressed);
         self.write_header(&mut compressed, codec);
         self.compressed = compressed;
+        self.is_compressed = true;
         result.map(|()| self.compressed.as_slice())
     }
 

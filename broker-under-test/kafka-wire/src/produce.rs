@@ -158,6 +158,97 @@ pub fn encode_request_head(
     finish_frame_with(out, start, batch_bytes + REQUEST_TAIL.len());
 }
 
+/// Where a batch of a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPlace<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// Bytes of the batch.
+    pub bytes: usize,
+}
+
+/// Appends everything of a request in [`CLIENT_VERSION`] but its batches, for a client that sends these from where they lie: the batch of
+/// each place belongs at the position in `out` that is appended to `cuts`. Places of one topic must stand together.
+pub fn encode_request_around(
+    out: &mut Vec<u8>,
+    cuts: &mut Vec<usize>,
+    correlation_id: i32,
+    acks: i16,
+    batches: &[BatchPlace<'_>],
+) {
+    let start = start_request(out, ApiKey::Produce, CLIENT_VERSION, correlation_id, CLIENT_ID);
+    out.put_nullable_string(None, true);
+    out.put_i16(acks);
+    out.put_i32(30_000);
+    let topics = batches.chunk_by(|a, b| a.topic == b.topic);
+    out.put_array_len(topics.clone().count(), true);
+    for topic in topics {
+        out.put_string(topic[0].topic, true);
+        out.put_array_len(topic.len(), true);
+        for place in topic {
+            out.put_i32(place.partition);
+            out.put_uvarint(place.bytes as u32 + 1);
+            cuts.push(out.len());
+            out.put_no_tags(true);
+        }
+        out.put_no_tags(true);
+    }
+    out.put_no_tags(true);
+    let batch_bytes: usize = batches.iter().map(|place| place.bytes).sum();
+    finish_frame_with(out, start, batch_bytes);
+}
+
+/// What an answer says of one partition, borrowed from the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionAnswer<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition.
+    pub partition: i32,
+    /// Kafka's error code.
+    pub error: i16,
+    /// Offset of the first record, -1 on an error.
+    pub base_offset: i64,
+}
+
+/// Reads an answer in [`CLIENT_VERSION`] (behind its length), tells what it says of each partition, and gives its correlation id.
+///
+/// # Errors
+/// Truncation. What was told in front of it stands.
+pub fn read_answers<'a>(frame: &'a [u8], mut tell: impl FnMut(PartitionAnswer<'a>)) -> Result<i32> {
+    let c = &mut Cursor::new(frame);
+    let correlation_id = c.i32()?;
+    c.skip_tagged_fields()?;
+    for _ in 0..c.array_len(true, 3)?.unwrap_or(0) {
+        let topic = c.string(true)?;
+        for _ in 0..c.array_len(true, 33)?.unwrap_or(0) {
+            let (partition, error, base_offset) = (c.i32()?, c.i16()?, c.i64()?);
+            c.i64()?; // time of the append
+            c.i64()?; // log start offset
+            for _ in 0..c.array_len(true, 6)?.unwrap_or(0) {
+                c.i32()?;
+                c.nullable_string(true)?;
+                c.skip_tagged_fields()?;
+            }
+            c.nullable_string(true)?;
+            c.skip_tagged_fields()?;
+            tell(PartitionAnswer {
+                topic,
+                partition,
+                error,
+                base_offset,
+            });
+        }
+        c.skip_tagged_fields()?;
+    }
+    c.i32()?; // throttle time
+    c.skip_tagged_fields()?;
+    c.finish()?;
+    Ok(correlation_id)
+}
+
 /// Reads a response frame (behind its length) in `version`: the correlation id and the results.
 pub fn decode_response(frame: &[u8], version: i16) -> Result<(i32, Vec<ProduceResult>)> {
     let flexible = ApiKey::Produce.is_flexible(version);
@@ -304,6 +395,63 @@ mod tests {
         let p = request.partitions[0];
         assert_eq!((p.topic, p.partition, p.records), ("orders", 3, Some(&[1u8, 2, 3][..])));
         assert_eq!(&frame[p.records_at..p.records_at + 3], [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_request_around_its_batches_is_a_whole_one() {
+        let batches: [&[u8]; 3] = [&[1; 10], &[2; 300], &[3; 1]];
+        let place = |topic, partition, bytes| BatchPlace {
+            topic,
+            partition,
+            bytes,
+        };
+        let places = [place("a", 0, 10), place("a", 7, 300), place("b", 1, 1)];
+        let (mut around, mut cuts, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+        encode_request_around(&mut around, &mut cuts, 9, -1, &places);
+        let mut from = 0;
+        for (cut, batch) in cuts.iter().zip(batches) {
+            whole.extend_from_slice(&around[from..*cut]);
+            whole.extend_from_slice(batch);
+            from = *cut;
+        }
+        whole.extend_from_slice(&around[from..]);
+        assert_eq!(whole[..4], (whole.len() as u32 - 4).to_be_bytes());
+        let mut cursor = Cursor::new(&whole[4..]);
+        let header = RequestHeader::parse(&mut cursor).unwrap();
+        let request = ProduceRequest::decode(&mut cursor, header.api_version).unwrap();
+        let found = request.partitions.iter().map(|p| (p.topic, p.partition, p.records));
+        let due = places
+            .iter()
+            .zip(batches)
+            .map(|(p, batch)| (p.topic, p.partition, Some(batch)));
+        assert_eq!(found.collect::<Vec<_>>(), due.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn answers_are_told_as_they_were_written() {
+        let result = |topic: &str, partition, error, base_offset| ProduceResult {
+            topic: topic.to_owned(),
+            partition,
+            error,
+            base_offset,
+            log_start_offset: 0,
+            message: Some("why".to_owned()),
+        };
+        let results = [result("a", 0, 0, 5), result("a", 3, 6, -1), result("b", 1, 0, 1 << 40)];
+        let mut out = Vec::new();
+        out.put_i32(5);
+        out.put_no_tags(true);
+        encode_response(&mut out, CLIENT_VERSION, &results);
+        let mut told = Vec::new();
+        assert_eq!(read_answers(&out, |answer| told.push(answer)), Ok(5));
+        let told = told.iter().map(|a| (a.topic, a.partition, a.error, a.base_offset));
+        let due = results
+            .iter()
+            .map(|r| (r.topic.as_str(), r.partition, r.error, r.base_offset));
+        assert_eq!(told.collect::<Vec<_>>(), due.collect::<Vec<_>>());
+        for end in 0..out.len() {
+            assert!(read_answers(&out[..end], |_| ()).is_err(), "cut at {end}");
+        }
     }
 
     #[test]

@@ -228,6 +228,21 @@ impl Admin {
         Ok(Leaders { brokers })
     }
 
+    /// A producer id that nobody has, with its epoch, for a producer without transactions.
+    ///
+    /// # Errors
+    /// The connection breaks, or the broker gives none.
+    pub fn init_producer_id(&mut self) -> Result<(i64, i16), ClientError> {
+        let found = wire::decode_init_producer_id(self.bootstrap.1.ask(wire::encode_init_producer_id)?)?;
+        match found.error {
+            0 => Ok((found.id, found.epoch)),
+            code => {
+                let of = format!("a producer at {}", self.bootstrap.0);
+                Err(ClientError::refused_of("InitProducerId", of, code, None))
+            }
+        }
+    }
+
     /// The offset behind the last record of each of the first `partitions` partitions.
     ///
     /// # Errors

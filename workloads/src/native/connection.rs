@@ -139,7 +139,7 @@ impl Connection {
     }
 
     /// The stream, between two requests.
-    pub(super) fn into_stream(self) -> Stream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 

@@ -18,7 +18,7 @@ mod intake;
 pub mod ledger;
 pub mod look_up;
 pub mod phase;
-mod poller;
+pub(crate) mod poller;
 pub mod preload;
 pub mod produce;
 mod sasl;
@@ -26,7 +26,7 @@ mod sasl;
 mod scram;
 pub mod security;
 pub mod spread;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]

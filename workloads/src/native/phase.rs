@@ -75,7 +75,7 @@ pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
 }
 
 /// A histogram in HdrHistogram's own text form: V2, deflated, base64.
-mod histogram_text {
+pub(crate) mod histogram_text {
     use super::{Deserializer, Engine, Histogram, STANDARD, Serializer, V2DeflateSerializer};
     use serde::{Deserialize, de, ser};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The sockets of one wait, in the order that they were added.
 #[derive(Debug, Default)]
-pub(super) struct Poller {
+pub(crate) struct Poller {
     entries: Vec<libc::pollfd>,
 }
 
@@ -36,13 +36,29 @@ impl Poller {
     /// # Errors
     /// None is within `limit`.
     pub fn wait(&mut self, limit: Duration, doing: &'static str) -> Result<(), ClientError> {
-        let limit_ms = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+        match self.wait_for(limit, doing)? {
+            true => Ok(()),
+            false => Err(ClientError::Timeout { doing }),
+        }
+    }
+
+    /// Waits for as long as `limit`, to the nanosecond as far as the system's timers go; answers whether one is ready.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_for(&mut self, limit: Duration, doing: &'static str) -> Result<bool, ClientError> {
+        let limit = libc::timespec {
+            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
         loop {
-            // SAFETY: the pointer and the count are those of a live vector that is borrowed exclusively.
-            let ready = unsafe { libc::poll(self.entries.as_mut_ptr(), self.entries.len() as libc::nfds_t, limit_ms) };
+            let (entries, count) = (self.entries.as_mut_ptr(), self.entries.len() as libc::nfds_t);
+            // SAFETY: pointer and count are those of a live vector that is borrowed exclusively, the time lives as long as the call, and
+            // null leaves the signals as they are.
+            let ready = unsafe { libc::ppoll(entries, count, &raw const limit, std::ptr::null()) };
             match ready {
-                0 => return Err(ClientError::Timeout { doing }),
-                1.. => return Ok(()),
+                0 => return Ok(false),
+                1.. => return Ok(true),
                 _ => match io::Error::last_os_error() {
                     error if error.kind() == io::ErrorKind::Interrupted => {}
                     error => return Err(ClientError::socket(doing, error)),

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 
 /// Whether a call may block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// Until something happens or the time limit of the socket is over.
     Yes,
     /// Not at all: [`io::ErrorKind::WouldBlock`] instead.
@@ -20,7 +20,7 @@ pub(super) enum Wait {
 
 /// A connected stream.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     socket: TcpStream,
     #[cfg(feature = "tls")]
     session: Option<Box<Session>>,
@@ -29,7 +29,7 @@ pub(super) struct Stream {
 
 /// System calls so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     pub send: u64,
     pub receive: u64,
 }
@@ -148,7 +148,7 @@ pub(super) fn no_room_is_nothing(written: io::Result<usize>) -> io::Result<usize
 }
 
 /// recv(2) and sendmsg(2) on a socket, again after a signal, each counted.
-pub(super) struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     socket: &'a TcpStream,
     flags: libc::c_int,
     calls: &'a mut Calls,

@@ -232,7 +232,7 @@ impl ServerCertVerifier for AnyHost {
 
 /// A session after its handshake.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     tls: ClientConnection,
     /// Received bytes `input[start..end]` have not been decrypted.
     input: Box<[u8]>,
