@@ -23,6 +23,16 @@ pub(super) fn plain(base_ms: i64, values: &[&[u8]]) -> Vec<u8> {
     builder.finish().to_vec()
 }
 
+/// An uncompressed batch of an idempotent producer, of `records` records.
+pub(super) fn of_producer(base_ms: i64, (id, epoch, sequence): (i64, i16, i32), records: i32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(base_ms);
+    builder.producer(id, epoch, sequence);
+    for i in 0..records {
+        builder.push(base_ms + i64::from(i), None, b"value");
+    }
+    builder.finish().to_vec()
+}
+
 /// With `bytes` at `at`, and a CRC that fits.
 pub(super) fn patched(batch: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut out = batch.to_vec();

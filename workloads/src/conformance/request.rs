@@ -354,15 +354,20 @@ pub(super) fn describe_configs(kind: i8, name: &str, keys: Option<&[&str]>) -> V
     out
 }
 
-/// InitProducerId, versions 0 to 4.
+/// InitProducerId, versions 0 to 4, of a client that has no id yet.
 pub(super) fn init_producer_id(version: i16, transactional_id: Option<&str>) -> Vec<u8> {
+    init_producer_id_again(version, transactional_id, -1, -1)
+}
+
+/// InitProducerId, versions 0 to 4; from version 3 on with the id and the epoch that the client has.
+pub(super) fn init_producer_id_again(version: i16, transactional_id: Option<&str>, id: i64, epoch: i16) -> Vec<u8> {
     let flexible = ApiKey::InitProducerId.is_flexible(version);
     let mut out = Vec::new();
     out.put_nullable_string(transactional_id, flexible);
     out.put_i32(60_000);
     if version >= 3 {
-        out.put_i64(-1);
-        out.put_i16(-1);
+        out.put_i64(id);
+        out.put_i16(epoch);
     }
     out.put_no_tags(flexible);
     out

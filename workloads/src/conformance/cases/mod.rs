@@ -6,6 +6,7 @@ mod frames;
 mod metadata;
 mod offsets;
 mod produce;
+mod producers;
 mod versions;
 
 use super::Case;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Case> {
     versions::add(&mut all);
     metadata::add(&mut all);
     produce::add(&mut all);
+    producers::add(&mut all);
     fetch::add(&mut all);
     offsets::add(&mut all);
     admin::add(&mut all);

@@ -1,4 +1,4 @@
-//! Produce: acks, versions, what is wrong with batches; InitProducerId.
+//! Produce: acks, versions, what is wrong with batches.
 
 use kafka_wire::ApiKey;
 
@@ -24,7 +24,7 @@ fn three(ms: i64) -> Vec<u8> {
 }
 
 /// Answer, and where the log of partition 0 ends behind it.
-fn with_end(bench: &mut Bench, topic: &str, answer: String) -> Result<String, CaseError> {
+pub(super) fn with_end(bench: &mut Bench, topic: &str, answer: String) -> Result<String, CaseError> {
     let end = bench.ask(ApiKey::ListOffsets, 1, &request::list_offsets(1, &[(topic, 0, -1)]))?;
     let end = end
         .rsplit_once("offset=")
@@ -172,7 +172,6 @@ pub(super) fn add(all: &mut Vec<Case>) {
             Ok(answers.join("; "))
         },
     ));
-    producer_ids(all);
 }
 
 fn acks_0(all: &mut Vec<Case>) {
@@ -313,22 +312,4 @@ fn wrong_batches(all: &mut Vec<Case>) {
     case(all, "no-time", "a record without a time", how, |_| {
         batches::plain(-1, &[b"when"])
     });
-}
-
-fn producer_ids(all: &mut Vec<Case>) {
-    const API: &str = "InitProducerId";
-    for version in [0, 4] {
-        all.push(Case::new(API, format!("version {version}, idempotent"), move |bench| {
-            // A broker that has just started has no ids yet, and says so.
-            bench.ask_until(
-                ApiKey::InitProducerId,
-                version,
-                &request::init_producer_id(version, None),
-                |answer| !answer.contains("CoordinatorLoadInProgress"),
-            )
-        }));
-    }
-    all.push(Case::new(API, "version 4, an empty transactional id", |bench| {
-        bench.ask(ApiKey::InitProducerId, 4, &request::init_producer_id(4, Some("")))
-    }));
 }
