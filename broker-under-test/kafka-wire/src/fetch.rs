@@ -241,23 +241,46 @@ pub fn encode_request_of(
     bytes_max: i32,
     wait_ms_max: i32,
 ) {
+    let limits = Limits {
+        bytes_min: 1,
+        bytes_max,
+        wait_ms_max,
+    };
+    encode_request_over(out, correlation_id, &[(topic, wanted)], limits);
+}
+
+/// What holds for all partitions of a request together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that end the broker's wait (`fetch.min.bytes`).
+    pub bytes_min: i32,
+    /// Most bytes wanted (`fetch.max.bytes`).
+    pub bytes_max: i32,
+    /// How long the broker may wait for `bytes_min`, ms (`fetch.max.wait.ms`).
+    pub wait_ms_max: i32,
+}
+
+/// Appends a whole request frame for partitions of several topics, without a session, in [`CLIENT_VERSION`].
+pub fn encode_request_over(out: &mut Vec<u8>, correlation_id: i32, topics: &[(&str, &[Wanted])], limits: Limits) {
     let start = start_request(out, ApiKey::Fetch, CLIENT_VERSION, correlation_id, "assay");
     out.put_i32(-1); // replica id: a consumer
-    out.put_i32(wait_ms_max);
-    out.put_i32(1); // min bytes
-    out.put_i32(bytes_max);
+    out.put_i32(limits.wait_ms_max);
+    out.put_i32(limits.bytes_min);
+    out.put_i32(limits.bytes_max);
     out.put_i8(0);
     out.put_i32(0);
     out.put_i32(-1);
-    out.put_array_len(1, false);
-    out.put_string(topic, false);
-    out.put_array_len(wanted.len(), false);
-    for one in wanted {
-        out.put_i32(one.partition);
-        out.put_i32(-1);
-        out.put_i64(one.fetch_offset);
-        out.put_i64(-1);
-        out.put_i32(one.bytes_max);
+    out.put_array_len(topics.len(), false);
+    for (topic, wanted) in topics {
+        out.put_string(topic, false);
+        out.put_array_len(wanted.len(), false);
+        for one in *wanted {
+            out.put_i32(one.partition);
+            out.put_i32(-1);
+            out.put_i64(one.fetch_offset);
+            out.put_i64(-1);
+            out.put_i32(one.bytes_max);
+        }
     }
     out.put_array_len(0, false);
     out.put_string("", false);
@@ -391,9 +414,17 @@ pub fn topic_head_bytes(topic: &str) -> usize {
 /// # Errors
 /// Truncation, or a number that makes no sense.
 pub fn decode_topic_head(bytes: &[u8]) -> Result<usize> {
+    decode_topic(bytes).map(|(_, partitions)| partitions)
+}
+
+/// Reads the name of the topic that `bytes` begins with, and the number of its partitions.
+///
+/// # Errors
+/// As [`decode_topic_head`].
+pub fn decode_topic(bytes: &[u8]) -> Result<(&str, usize)> {
     let mut c = Cursor::new(bytes);
-    c.string(false)?;
-    count(&mut c)
+    let name = c.string(false)?;
+    Ok((name, count(&mut c)?))
 }
 
 /// A count whose elements have not arrived yet, so that nothing can be held against it.

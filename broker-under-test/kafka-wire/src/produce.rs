@@ -434,6 +434,7 @@ mod tests {
             partition,
             error,
             base_offset,
+            append_time_ms: -1,
             log_start_offset: 0,
             message: Some("why".to_owned()),
         };

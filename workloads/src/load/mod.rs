@@ -10,8 +10,10 @@
 pub mod arrivals;
 pub mod client;
 pub mod clock;
+pub mod consume;
 pub mod engine;
 pub mod keys;
+pub mod librdkafka;
 pub mod native;
 pub mod partitioner;
 mod recorder;
@@ -23,6 +25,7 @@ mod zipf;
 
 pub use arrivals::{Arrivals, Schedule};
 pub use client::{ClientCounts, Delivered, Handed, Outgoing, Producing};
+pub use consume::{ConsumeSpec, ConsumeTick, Consumed, Consumer, Consuming, Received};
 pub use engine::{Engine, Loaded, Tick};
 pub use keys::Keys;
 pub use native::NativeProducer;
@@ -40,9 +43,6 @@ use crate::native::{Bootstrap, ClientError, Security};
 pub fn connect(brokers: &Bootstrap, security: &Security, spec: &LoadSpec) -> Result<Box<dyn Producing>, ClientError> {
     match spec.producer.client {
         ClientKind::Native => Ok(Box::new(NativeProducer::connect(brokers, security, spec)?)),
-        ClientKind::Librdkafka => {
-            let message = "this program is built without librdkafka: choose the client native";
-            Err(ClientError::Spec(message.to_owned()))
-        }
+        ClientKind::Librdkafka => Ok(Box::new(librdkafka::Producer::connect(brokers, security, spec)?)),
     }
 }

@@ -7,6 +7,7 @@ use super::records::LoadPayload;
 use crate::native::{ClientError, Spread};
 use kafka_wire::Compression;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -122,6 +123,8 @@ pub struct ProducerSettings {
     pub delivery_timeout_ms: u32,
     /// Whether a batch that failed for a reason that may pass is sent again. Without idempotence that may store it twice.
     pub retries: bool,
+    /// Further properties of librdkafka, by its names; they come last.
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Default for ProducerSettings {
@@ -139,6 +142,7 @@ impl Default for ProducerSettings {
             request_timeout_ms: 30_000,
             delivery_timeout_ms: 120_000,
             retries: false,
+            properties: BTreeMap::new(),
         }
     }
 }
@@ -203,9 +207,18 @@ impl ProducerSettings {
                 self.request_timeout_ms, self.delivery_timeout_ms
             )
         } else {
-            return Ok(());
+            return self.check_properties();
         };
         Err(ClientError::Spec(wrong))
+    }
+
+    fn check_properties(&self) -> Result<(), ClientError> {
+        match self.properties.keys().next() {
+            Some(name) if self.client == ClientKind::Native => Err(ClientError::Spec(format!(
+                "the native producer has no property `{name}`: leave it out, or choose the client librdkafka"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

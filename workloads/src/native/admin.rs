@@ -183,7 +183,7 @@ impl Admin {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             let missing = match self.try_leaders(topic, partitions) {
-                Ok(leaders) => match self.end_offsets_of(topic, &leaders)? {
+                Ok(leaders) => match self.offsets_of(topic, &leaders, wire::LATEST)? {
                     Ok(_) => return Ok(()),
                     Err(refused) => refused,
                 },
@@ -249,7 +249,16 @@ impl Admin {
     /// The topic has fewer of them, one has no leader, or its leader refuses.
     pub fn end_offsets(&mut self, topic: &str, partitions: u32) -> Result<Vec<i64>, ClientError> {
         let leaders = self.try_leaders(topic, partitions)?;
-        self.end_offsets_of(topic, &leaders)?
+        self.offsets_of(topic, &leaders, wire::LATEST)?
+    }
+
+    /// The offset of the first record of each of the first `partitions` partitions.
+    ///
+    /// # Errors
+    /// As [`Self::end_offsets`].
+    pub fn start_offsets(&mut self, topic: &str, partitions: u32) -> Result<Vec<i64>, ClientError> {
+        let leaders = self.try_leaders(topic, partitions)?;
+        self.offsets_of(topic, &leaders, wire::EARLIEST)?
     }
 
     /// Deletes a topic and waits until no broker knows it any more.
@@ -340,17 +349,18 @@ impl Admin {
         leaders_in(&self.metadata(Some(&[topic]))?, topic, partitions)
     }
 
-    /// End offsets by partition, or the first refusal of a leader.
-    fn end_offsets_of(
+    /// Offsets at a time by partition, or the first refusal of a leader.
+    fn offsets_of(
         &mut self,
         topic: &str,
         leaders: &BTreeMap<i32, (Endpoint, Vec<i32>)>,
+        time: i64,
     ) -> Result<Result<Vec<i64>, ClientError>, ClientError> {
         let mut ends = BTreeMap::new();
         for (broker, (endpoint, partitions)) in leaders {
             let frame = self
                 .connection_to(*broker, endpoint)?
-                .ask(|out, id| wire::encode_list_offsets(out, id, topic, partitions, wire::LATEST))?;
+                .ask(|out, id| wire::encode_list_offsets(out, id, topic, partitions, time))?;
             for found in wire::decode_list_offsets(frame)? {
                 if found.error != 0 {
                     let partition = Some(found.partition);

@@ -187,6 +187,14 @@ pub enum ClientError {
         /// What came and what was due.
         what: String,
     },
+    /// librdkafka can't go on.
+    #[error("librdkafka, while {doing}: {message}")]
+    Librdkafka {
+        /// What was being done.
+        doing: &'static str,
+        /// What it says, and what to do.
+        message: String,
+    },
     /// A figure that cannot work.
     #[error("{0}")]
     Spec(String),
@@ -205,7 +213,7 @@ pub enum ClientError {
 
 impl ClientError {
     /// Sorts an error of a socket into a timeout, a close, or the rest.
-    fn socket(doing: &'static str, source: io::Error) -> Self {
+    pub(crate) fn socket(doing: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout { doing },
             io::ErrorKind::UnexpectedEof => Self::Closed { doing },
@@ -214,7 +222,13 @@ impl ClientError {
     }
 
     /// An error code of a response, for a topic or one partition of it.
-    fn refused(request: &'static str, topic: &str, partition: Option<i32>, code: i16, message: Option<&str>) -> Self {
+    pub(crate) fn refused(
+        request: &'static str,
+        topic: &str,
+        partition: Option<i32>,
+        code: i16,
+        message: Option<&str>,
+    ) -> Self {
         let partition = partition
             .map(|number| format!(", partition {number},"))
             .unwrap_or_default();
@@ -222,7 +236,7 @@ impl ClientError {
     }
 
     /// An error code of a response.
-    fn refused_of(request: &'static str, of: String, code: i16, message: Option<&str>) -> Self {
+    pub(crate) fn refused_of(request: &'static str, of: String, code: i16, message: Option<&str>) -> Self {
         let known = ErrorCode::from_code(code);
         let name = known.map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
         let message = message.map(|message| format!(": {message}")).unwrap_or_default();

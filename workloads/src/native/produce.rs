@@ -452,7 +452,7 @@ fn check(spec: &ProduceSpec) -> Result<(), ClientError> {
 }
 
 /// The places of one of several connections to a leader.
-fn share(led: &[usize], number: usize, connections: usize) -> Vec<usize> {
+pub(crate) fn share(led: &[usize], number: usize, connections: usize) -> Vec<usize> {
     match led.len() < connections {
         true => led.get(number % led.len().max(1)).copied().into_iter().collect(),
         false => led.iter().copied().skip(number).step_by(connections).collect(),
