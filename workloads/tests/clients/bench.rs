@@ -1,6 +1,7 @@
 //! A broker, records that are known by their sequence, and how they are sent and received.
 
-use broker_under_test::{Config, Server};
+use broker_under_test::{Config, Server, ServerError};
+use std::path::Path;
 use std::time::Duration;
 use workloads::load::consume::{self, ConsumeSpec, Receipts, Start};
 use workloads::load::{
@@ -21,26 +22,42 @@ pub const RUN: u32 = 77;
 pub struct Broker {
     pub server: Server,
     pub brokers: Bootstrap,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 pub fn broker() -> Broker {
     let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().join("data");
+    let server = start(folder.path(), 0).unwrap();
+    Broker {
+        brokers: Bootstrap::from(server.address),
+        server,
+        folder,
+    }
+}
+
+/// A broker that can be started again where it was: its port is none that the system gives to others meanwhile.
+pub fn broker_to_restart() -> Broker {
+    let folder = tempfile::tempdir().unwrap();
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    let server = (first..first + 100).find_map(|port| start(folder.path(), port).ok());
+    let server = server.expect("one of a hundred ports is free");
+    Broker {
+        brokers: Bootstrap::from(server.address),
+        server,
+        folder,
+    }
+}
+
+fn start(folder: &Path, port: u16) -> Result<Server, ServerError> {
+    let data_dir = folder.join("data");
     let mut config = Config::default();
     for (key, value) in [
         ("log.dirs", data_dir.to_str().unwrap()),
-        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("listeners", &format!("PLAINTEXT://127.0.0.1:{port}")),
     ] {
         config.set(key, value, "test").unwrap();
     }
-    let server = Server::start(config.complete().unwrap(), None).unwrap();
-    let brokers = Bootstrap::from(server.address);
-    Broker {
-        server,
-        brokers,
-        _folder: folder,
-    }
+    Server::start(config.complete().unwrap(), None)
 }
 
 impl Broker {
@@ -49,6 +66,17 @@ impl Broker {
         let mut admin = Admin::connect(&self.brokers, &Security::default()).unwrap();
         admin.create_topic(&NewTopic::new(name, partitions)).unwrap();
         Spread::one_topic(name, partitions)
+    }
+
+    /// Stops it, lets `meanwhile` happen, and starts it again.
+    pub fn restart(self, meanwhile: impl FnOnce()) -> Self {
+        let port = self.server.address.port();
+        self.server.stop().unwrap();
+        meanwhile();
+        Self {
+            server: start(self.folder.path(), port).unwrap(),
+            ..self
+        }
     }
 }
 

@@ -8,4 +8,5 @@
 
 mod bench;
 mod end_to_end;
+mod engine;
 mod trouble;

@@ -1,11 +1,11 @@
 //! Full queues, brokers that go away, and what librdkafka is not built with.
 
-use super::bench::{Fates, after, broker, load, producer, reading, receive, send, value};
+use super::bench::{Fates, after, broker, broker_to_restart, load, producer, reading, receive, send, value};
 use kafka_wire::{Codec, Compression};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use workloads::load::consume::{self, ConsumeSpec};
-use workloads::load::{ClientKind, Handed, Outgoing, ProducerSettings};
+use workloads::load::consume::{self, ConsumeSpec, Consuming, Receipts};
+use workloads::load::{ClientKind, Handed, Outgoing, ProducerSettings, clock};
 use workloads::native::{Sasl, SaslMechanism, Security, Spread, Tls};
 
 fn librdkafka() -> ProducerSettings {
@@ -67,6 +67,87 @@ fn a_broker_that_goes_away_takes_records_along_and_each_is_told_once() {
         fates.errors
     );
     assert!(producer.counts().errors > 0);
+}
+
+/// Retries with idempotence: what was on its way while the broker was away is stored once, and the consumer goes on too.
+#[test]
+fn a_broker_that_comes_back_finds_what_was_sent_meanwhile() {
+    let broker = broker_to_restart();
+    let spread = broker.topic("back", 2);
+    let settings = ProducerSettings {
+        idempotence: true,
+        retries: true,
+        linger_us: 100,
+        ..librdkafka()
+    };
+    let mut producer = producer(&broker, &spread, settings);
+    let spec = reading(&spread, ClientKind::Librdkafka);
+    let starts = vec![(0, 0), (1, 0)];
+    let mut receipts = Receipts::new(&starts);
+    let mut consumer = consume::connect(&broker.brokers, &Security::default(), &spec, &starts).unwrap();
+    let until = after(super::bench::LIMIT);
+    let mut read = |consumer: &mut dyn Consuming, records: u64| {
+        while consumer.counts().records < records && clock::now_ns() < until {
+            consumer
+                .poll(until, &mut |received| {
+                    receipts.take(&received);
+                })
+                .unwrap();
+        }
+    };
+    let mut fates = Fates::default();
+    send(&mut *producer, 2, 0..100, &mut fates).unwrap();
+    read(&mut *consumer, 100);
+    let broker = broker.restart(|| {
+        for sequence in 100..200 {
+            let value = value(sequence);
+            let record = Outgoing {
+                place: sequence as usize % 2,
+                key: None,
+                value: &value,
+                timestamp_ms: 1_700_000_000_000,
+                token: sequence,
+            };
+            assert_eq!(producer.send(record).unwrap(), Handed::Taken);
+        }
+    });
+    producer.flush(until, &mut |delivered| fates.note(delivered)).unwrap();
+    fates.acknowledged.sort_unstable();
+    assert!(
+        fates.failed.is_empty() && fates.acknowledged.iter().copied().eq(0..200),
+        "{fates:?}"
+    );
+    read(&mut *consumer, 200);
+    let run = receipts.runs()[0];
+    assert_eq!(
+        (run.distinct, run.duplicates, run.out_of_order, run.missing()),
+        (200, 0, 0, 0)
+    );
+    broker.server.stop().unwrap();
+}
+
+/// The native consumer must know when its connection broke, and says so.
+#[test]
+fn the_native_consumer_ends_with_its_broker() {
+    let broker = broker();
+    let spread = broker.topic("ends", 1);
+    let spec = reading(&spread, ClientKind::Native);
+    let mut consumer = consume::connect(&broker.brokers, &Security::default(), &spec, &vec![(0, 0)]).unwrap();
+    consumer
+        .poll(after(Duration::from_millis(1)), &mut |received| panic!("{received:?}"))
+        .unwrap();
+    broker.server.stop().unwrap();
+    let until = after(super::bench::LIMIT);
+    let error = loop {
+        match consumer.poll(until, &mut |received| panic!("{received:?}")) {
+            Ok(()) => assert!(clock::now_ns() < until, "nothing is told"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(
+        error.contains("receiving records") || error.contains("sending a request"),
+        "{error}"
+    );
 }
 
 /// A flush that has no time gives up what is left, and tells so.
@@ -247,7 +328,7 @@ fn gzip_is_read_by_the_native_consumer_only(broker: &super::bench::Broker, sprea
     let until = after(super::bench::LIMIT);
     let error = loop {
         match consumer.poll(until, &mut |received| panic!("{received:?}")) {
-            Ok(()) => assert!(workloads::load::clock::now_ns() < until, "nothing is told"),
+            Ok(()) => assert!(clock::now_ns() < until, "nothing is told"),
             Err(error) => break error.to_string(),
         }
     };
