@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -49,19 +50,36 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes a trial's folder or file whatever happens to the trial.
+/// Removes a trial's file, and frees the space of its folder, whatever happens to the trial.
+///
+/// The files in a folder keep their names, empty, until the scratch folder goes: an ext4 without a journal looks past every inode that was deleted in
+/// the last minutes for each file that it creates, and the next trial would pay for what this one removed.
 #[derive(Debug)]
 pub struct RemoveOnDrop(pub PathBuf);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        let removed = match self.0.is_dir() {
-            true => std::fs::remove_dir_all(&self.0),
+        // What resists lies in the scratch folder, which goes at the end.
+        let _ = match self.0.is_dir() {
+            true => empty(&self.0),
             false => std::fs::remove_file(&self.0),
         };
-        // It lies in the scratch folder, which goes at the end.
-        drop(removed);
     }
+}
+
+fn empty(path: &Path) -> io::Result<()> {
+    let found = path.symlink_metadata()?;
+    if found.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            empty(&entry?.path())?;
+        }
+    } else if found.is_file() && found.nlink() == 1 {
+        File::options().write(true).open(path)?.set_len(0)?;
+    } else {
+        // The bytes are another's too: a pre-loaded segment, linked in.
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// Removes the scratch folders in `out` whose runs are dead, and answers what it removed. What can't be looked at stays.
@@ -102,5 +120,22 @@ mod tests {
         drop(live);
         assert!(!path.exists());
         assert_eq!(remove_abandoned(&out.path().join("nowhere")), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn a_trial_leaves_empty_files_and_what_is_linked_in_stays_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let trial = scratch.path().join("trial");
+        std::fs::create_dir_all(trial.join("topic-0")).unwrap();
+        let (own, shared) = (trial.join("topic-0/own.log"), scratch.path().join("loaded.log"));
+        std::fs::write(&own, "records").unwrap();
+        std::fs::write(&shared, "records").unwrap();
+        std::fs::hard_link(&shared, trial.join("linked.log")).unwrap();
+
+        drop(RemoveOnDrop(trial.clone()));
+        assert_eq!(std::fs::read(&own).unwrap(), b"");
+        assert_eq!(std::fs::read(&shared).unwrap(), b"records");
+        assert!(!trial.join("linked.log").exists());
+        drop(RemoveOnDrop(scratch.path().join("nowhere")));
     }
 }

@@ -19,6 +19,10 @@ pub fn receipt(data_dir: &Path) -> MachineReceipt {
     if hypervisor == Some(true) {
         notes.push("a virtual machine: \"cold\" means cold in the guest, the host may still hold the pages".to_owned());
     }
+    if has_journal(data_dir) == Some(false) {
+        let note = "the file system has no journal: a flush costs less than with one, and creating files more for minutes after many were deleted";
+        notes.push(note.to_owned());
+    }
     MachineReceipt {
         cpu_model: line("model name").unwrap_or_default(),
         cores: std::thread::available_parallelism().map_or(0, |n| n.get() as u32),
@@ -43,18 +47,31 @@ pub fn memory_bytes() -> u64 {
     })
 }
 
-/// The mount that holds `path`: its type, from the longest matching line of `/proc/self/mounts`.
+/// The type of the file system that holds `path`.
 pub fn filesystem(path: &Path) -> String {
+    mount(path).map(|(_, kind)| kind).unwrap_or_default()
+}
+
+/// Whether an ext4 under `path` has a journal, which its options name then; `None` for other file systems.
+fn has_journal(path: &Path) -> Option<bool> {
+    let (device, kind) = mount(path)?;
+    let device = Path::new(&device).file_name()?.to_owned();
+    let options = std::fs::read_to_string(Path::new("/proc/fs").join(kind).join(device).join("options")).ok()?;
+    Some(options.lines().any(|option| option.starts_with("data=")))
+}
+
+/// The mount that holds `path`: its device and type, from the longest matching line of `/proc/self/mounts`.
+fn mount(path: &Path) -> Option<(String, String)> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     let rows = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        Some((fields.next()?, fields.next()?))
+        let mut fields = line.split(' ');
+        Some((fields.next()?, fields.next()?, fields.next()?))
     });
     let best = rows
-        .filter(|(mount, _)| path.starts_with(mount))
-        .max_by_key(|(mount, _)| mount.len());
-    best.map(|(_, kind)| kind.to_owned()).unwrap_or_default()
+        .filter(|(_, mount, _)| path.starts_with(mount))
+        .max_by_key(|(_, mount, _)| mount.len());
+    best.map(|(device, _, kind)| (device.to_owned(), kind.to_owned()))
 }
 
 fn cache_bytes(level: u32) -> Option<u64> {

@@ -753,6 +753,15 @@ mod tests {
             drawn(&early)[together],
             "commit-log is ahead of partition-log up to 16 partitions (Flush: every-batch)"
         );
+        let behind = Shape {
+            kept: [4.0; 4],
+            unflushed: 4.0,
+            ..early
+        };
+        assert_eq!(
+            drawn(&behind)[together],
+            "commit-log is behind partition-log at every number measured"
+        );
     }
 
     #[test]

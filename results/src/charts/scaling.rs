@@ -40,7 +40,7 @@ struct Point {
     number: f64,
     summary: Summary,
     /// "Better than the baseline", where it is judged.
-    is_ahead: Option<bool>,
+    standing: Option<Verdict>,
 }
 
 /// One level of the treatment on one target.
@@ -124,7 +124,7 @@ fn panels(members: &[&ExperimentAnalysis], axis: &str, metric: &str) -> Vec<Pane
                     line.points.push(Point {
                         number,
                         summary: measured.summary,
-                        is_ahead: is_ahead(&experiment.card, metric, arm, measured),
+                        standing: standing(&experiment.card, metric, arm, measured),
                     });
                 }
             }
@@ -143,16 +143,21 @@ fn panels(members: &[&ExperimentAnalysis], axis: &str, metric: &str) -> Vec<Pane
 
 /// Whether an arm is better than its baseline: as it was judged, and by a metric that does not decide, when the whole interval of the ratio
 /// lies beyond the margin.
-fn is_ahead(card: &ExperimentCard, metric: &str, arm: &ArmAnalysis, measured: &MetricAnalysis) -> Option<bool> {
+fn standing(card: &ExperimentCard, metric: &str, arm: &ArmAnalysis, measured: &MetricAnalysis) -> Option<Verdict> {
     if metric == card.deciding_metric {
-        return arm.judgement.map(|judgement| judgement.verdict == Verdict::Confirmed);
+        return arm.judgement.map(|judgement| judgement.verdict);
     }
     let (low, high) = measured.to_baseline.as_ref()?.interval();
-    match card.metric(metric)?.better {
-        Better::Higher => Some(low > 1.0 + card.margin),
-        Better::Lower => Some(high < 1.0 / (1.0 + card.margin)),
-        Better::Neither => None,
-    }
+    let (worst, best) = match card.metric(metric)?.better {
+        Better::Higher => (low, high),
+        Better::Lower => (1.0 / high, 1.0 / low),
+        Better::Neither => return None,
+    };
+    Some(match (worst > 1.0 + card.margin, best < 1.0 / (1.0 + card.margin)) {
+        (true, _) => Verdict::Confirmed,
+        (_, true) => Verdict::Refuted,
+        _ => Verdict::Inconclusive,
+    })
 }
 
 /// The other factors of a cell, in the order of the first card's levels.
@@ -230,11 +235,19 @@ impl Ahead {
 /// Where the focus is ahead, when that is one end of the line.
 fn ahead(panel: &Panel) -> Option<Ahead> {
     let focus = panel.lines.iter().find(|line| line.is_focus)?;
-    let is_ahead = |point: &&Point| point.is_ahead == Some(true);
+    let is_ahead = |point: &&Point| point.standing == Some(Verdict::Confirmed);
     let from = focus.points.iter().rev().take_while(is_ahead).last();
     let up_to = focus.points.iter().take_while(is_ahead).last();
     let from = from.map(|point| Ahead::From(point.number));
     from.or(up_to.map(|point| Ahead::UpTo(point.number)))
+}
+
+/// Whether the focus is surely behind wherever it is judged.
+fn is_behind(panels: &[Panel]) -> bool {
+    let lines = panels.iter().flat_map(|panel| &panel.lines);
+    let points = lines.filter(|line| line.is_focus).flat_map(|line| &line.points);
+    let mut standings = points.filter_map(|point| point.standing).peekable();
+    standings.peek().is_some() && standings.all(|standing| standing == Verdict::Refuted)
 }
 
 /// "commit-log is ahead of partition-log from 64 partitions on (flush every-batch)".
@@ -249,6 +262,9 @@ fn title(card: &ExperimentCard, axis: &str, panels: &[Panel]) -> String {
     let from = from.min_by(|left, right| left.0.number().total_cmp(&right.0.number()));
     let farthest = || found().max_by(|left, right| left.0.number().total_cmp(&right.0.number()));
     let Some((ahead, panel)) = from.or_else(farthest) else {
+        if is_behind(panels) {
+            return format!("{focus} is behind {baseline} at every number measured");
+        }
         return format!("{focus} is not surely ahead of {baseline} at the largest number measured");
     };
     let amount = figures::amount(card, axis, &ahead.number().to_string());

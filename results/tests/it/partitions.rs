@@ -17,6 +17,8 @@ pub const PARTITIONS: [u32; 4] = [1, 16, 256, 4096];
 pub struct Shape {
     /// Share of its one-partition rate that the partition log keeps with every batch flushed, by place in [`PARTITIONS`].
     pub kept: [f64; 4],
+    /// What the partition log reaches of the commit log's rate without flushes.
+    pub unflushed: f64,
     /// Share of its limit that the commit log reaches.
     pub of_limit: f64,
     /// Whether Kafka ran too.
@@ -30,6 +32,7 @@ impl Shape {
     pub fn crossing() -> Self {
         Self {
             kept: [1.0, 1.0, 0.5, 0.1],
+            unflushed: 1.0,
             of_limit: 0.8,
             with_kafka: true,
             blocks: 8,
@@ -142,7 +145,7 @@ fn arms(shape: &Shape) -> Vec<Arm> {
                     cost: 0.4 / share,
                 });
             };
-            let kept = if is_flushed { kept } else { 1.0 };
+            let kept = if is_flushed { kept } else { shape.unflushed };
             add("bundled", TrialRole::Measured, "partition-log", kept);
             add("bundled", TrialRole::Measured, "commit-log", 1.0);
             if partitions == 1 {
