@@ -385,10 +385,7 @@ impl Topics {
             return shared.create(id, name, partition as i32);
         }
         let dir = self.dir.join(format!("{name}-{partition}"));
-        match self.storage.remove_dir(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", dir)(e)),
-            _ => {}
-        }
+        PartitionLog::remove_in(self.storage.as_ref(), &dir)?;
         let mode = OpenMode {
             clean: true,
             recovery_point: 0,

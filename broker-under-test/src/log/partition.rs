@@ -10,11 +10,12 @@ use super::bounds::Bounds;
 use super::compaction::Compaction;
 use super::group_commit::GroupCommit;
 use super::open_files::OpenFiles;
-use super::producers::Producers;
+use super::producers::{self, Producers};
 use super::segment::Segment;
 use super::state::LogState;
 use super::{AppendError, Appended, FlushPolicy, Found, Log, LogError, ReadEnd, ReadError, io, open};
 use crate::counters::{Counter, Counters};
+use crate::storage::Storage;
 
 /// How a log is written; topics may set some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,15 @@ impl PartitionLog {
             log.flush()?;
         }
         Ok(log)
+    }
+
+    /// Removes the log that is, or was left, in `dir`, if there is one.
+    pub fn remove_in(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
+        producers::forget(storage, dir)?;
+        match storage.remove_dir(dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", dir)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Closes the active segment and begins the next one. It can be tried again after an error, unless a flush failed.
@@ -443,8 +453,8 @@ impl Log for PartitionLog {
 
     fn remove(&self) -> Result<(), LogError> {
         self.offline.store(true, Ordering::Release);
-        let removed = self.files.storage().remove_dir(&self.dir);
-        removed.map_err(io("remove", &self.dir))
+        let _no_other = lock(&self.saving);
+        Self::remove_in(self.files.storage().as_ref(), &self.dir)
     }
 }
 

@@ -12,7 +12,7 @@ mod replay;
 mod snapshot;
 
 pub(super) use replay::Replay;
-pub use snapshot::{FILE, Sealed, seal};
+pub use snapshot::{FILE, Sealed, forget, seal};
 
 use std::collections::HashMap;
 

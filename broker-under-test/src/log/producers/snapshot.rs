@@ -73,6 +73,16 @@ impl Sealed {
     }
 }
 
+/// Removes the snapshot in the folder of a partition that goes, durably and in front of everything else: coming back after a power cut under a log that was
+/// made anew there, it would tell of batches that nobody appended.
+pub fn forget(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
+    match storage.remove_file(&dir.join(FILE)) {
+        Ok(()) => storage.sync_dir(dir).map_err(io("flush", dir)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(io("remove", dir.join(FILE))(e)),
+    }
+}
+
 fn open(raw: &[u8]) -> Option<(u64, &[u8])> {
     let (covered, crc) = raw.split_last_chunk::<CRC_BYTES>()?;
     let rest = covered.strip_prefix(&MAGIC)?;
