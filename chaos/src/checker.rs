@@ -5,7 +5,9 @@
 //! is an error or an unknown, and both are inconclusive: a checker that fails never passes a run.
 
 mod accounts;
+mod explain;
 mod judgement;
+mod lost_answers;
 mod times;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use workloads::history::{Event, HistoryError, HistoryReader, Stamped};
 
 use crate::findings::{FaultFound, Findings};
 use crate::scenario::Scenario;
+use lost_answers::LostAnswers;
 
 /// Most faults that are kept apart.
 const FAULTS_MAX: usize = 100_000;
@@ -103,7 +106,8 @@ pub fn check(files: &[PathBuf], scenario: &Scenario) -> Result<Findings, CheckEr
 
 /// Checks histories, of which some are known to be `incomplete`, in words.
 fn check_files(files: &[PathBuf], mut incomplete: Vec<String>, scenario: &Scenario) -> Result<Findings, CheckError> {
-    let mut accounts = accounts::Accounts::new(faults(files)?);
+    let (faults, lost_answers) = faults(files)?;
+    let mut accounts = accounts::Accounts::new(faults, lost_answers);
     for path in files {
         let (mut events, mut finished) = (0, None);
         for stamped in HistoryReader::open(path)? {
@@ -132,17 +136,23 @@ fn stream(files: &[PathBuf], mut each: impl FnMut(Stamped) -> Result<(), CheckEr
         .try_for_each(|path| HistoryReader::open(path)?.try_for_each(|stamped| each(stamped?)))
 }
 
-/// All faults in the order of their begin.
-fn faults(files: &[PathBuf]) -> Result<Vec<FaultFound>, CheckError> {
+/// All faults in the order of their begin, and the acknowledgements that were lost on the way.
+fn faults(files: &[PathBuf]) -> Result<(Vec<FaultFound>, LostAnswers), CheckError> {
     let mut faults: Vec<FaultFound> = Vec::new();
+    let mut lost = LostAnswers::default();
     stream(files, |stamped| {
         let (number, at_ns) = match stamped.event {
+            Event::AnswerLost { fault, run } => return lost.add(fault, run),
+            Event::AnswersUnknown { answers } => {
+                lost.unknown += u64::from(answers);
+                return Ok(());
+            }
             Event::FaultBegin { fault, .. } | Event::FaultBit { fault, .. } | Event::FaultEnd { fault, .. } => {
                 (fault, stamped.at_ns)
             }
             _ => return Ok(()),
         };
-        if let Event::FaultBegin { fault, .. } = stamped.event {
+        if let Event::FaultBegin { fault, kind } = stamped.event {
             if faults.len() >= FAULTS_MAX {
                 return Err(CheckError::TooIrregular {
                     what: "faults",
@@ -151,12 +161,15 @@ fn faults(files: &[PathBuf]) -> Result<Vec<FaultFound>, CheckError> {
             }
             faults.push(FaultFound {
                 fault,
+                kind,
                 began_ns: at_ns,
                 healed_ns: None,
                 evidence: 0,
                 interrupted: 0,
                 recovered: false,
                 acknowledged_after: 0,
+                answers_lost: 0,
+                duplicates: 0,
             });
             return Ok(());
         }
@@ -185,7 +198,7 @@ fn faults(files: &[PathBuf]) -> Result<Vec<FaultFound>, CheckError> {
     {
         return Err(CheckError::Contradiction("two faults overlap".to_owned()));
     }
-    Ok(faults)
+    Ok((faults, lost))
 }
 
 #[cfg(test)]

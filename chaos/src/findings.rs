@@ -5,9 +5,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use workloads::history::FaultKind;
 
 /// Most examples that are kept of one anomaly.
 pub const EXAMPLES_MAX: usize = 10;
+/// Most batches with a lost acknowledgement that are kept.
+pub const UNHEARD_MAX: usize = 1_000;
 
 /// The three-valued answer to a scenario's question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +178,9 @@ impl Anomaly {
 pub struct FaultFound {
     /// Its number, from 1.
     pub fault: u32,
+    /// What it is.
+    #[serde(default = "kill")]
+    pub kind: FaultKind,
     /// `CLOCK_MONOTONIC` nanoseconds.
     pub began_ns: u64,
     /// `CLOCK_MONOTONIC` nanoseconds of its healing; `None` when it never ended.
@@ -187,6 +193,36 @@ pub struct FaultFound {
     pub recovered: bool,
     /// Records acknowledged from its healing to the next fault, or to the end.
     pub acknowledged_after: u64,
+    /// Batches that were applied and whose acknowledgements it took on their way to the client.
+    #[serde(default)]
+    pub answers_lost: u64,
+    /// Records of those that were acknowledged when they were sent again, and that came to stand in the log twice for it.
+    #[serde(default)]
+    pub duplicates: u64,
+}
+
+/// What findings of earlier versions mean that do not name the kind.
+fn kill() -> FaultKind {
+    FaultKind::Kill
+}
+
+/// An applied batch, or a part of it that one read gave, whose acknowledgement was lost on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unheard {
+    /// The fault that took the acknowledgement; 0 when the client had left by itself.
+    pub fault: u32,
+    /// Who wrote it.
+    pub producer: u64,
+    /// The partition.
+    pub partition: u32,
+    /// Sequence of its first record.
+    pub sequence: u64,
+    /// Records.
+    pub records: u64,
+    /// How many of them were sent again and acknowledged then.
+    pub acknowledged_later: u64,
+    /// How many of them stand in the log more than once.
+    pub duplicated: u64,
 }
 
 impl Findings {
@@ -224,6 +260,12 @@ pub struct Findings {
     pub lost: Anomaly,
     /// One record at more than one offset; each occurrence after the first counts.
     pub log_duplicates: Anomaly,
+    /// Of those, what no lost acknowledgement explains.
+    #[serde(default)]
+    pub unexplained: Anomaly,
+    /// What a lost acknowledgement foretells, and what is not there: occurrences that are missing.
+    #[serde(default)]
+    pub not_repeated: Anomaly,
     /// First occurrences that stand behind a later record of the same producer and partition.
     pub reordered: Anomaly,
     /// The payload's checksum does not match, or the record belongs elsewhere.
@@ -234,6 +276,18 @@ pub struct Findings {
     pub never_sent: Anomaly,
     /// Places where offsets have a gap or overlap.
     pub not_dense: Anomaly,
+    /// Batches that were applied and whose acknowledgements were lost on the way.
+    #[serde(default)]
+    pub answers_lost: u64,
+    /// Produce requests whose outcome could not be followed on their way.
+    #[serde(default)]
+    pub answers_unknown: u64,
+    /// Records of those batches that were sent again and acknowledged then: with idempotence none comes twice, without it each does.
+    #[serde(default)]
+    pub resent: u64,
+    /// Those batches, at most [`UNHEARD_MAX`].
+    #[serde(default)]
+    pub unheard: Vec<Unheard>,
     /// Records acknowledged before the first fault.
     pub acknowledged_before_faults: u64,
     /// Acknowledged records per second before the first fault.

@@ -15,17 +15,24 @@ pub enum PlantedBug {
     AckBeforeWrite,
     /// The CRC of an arriving batch is not checked.
     SkipCrc,
+    /// What an idempotent producer repeats is appended again.
+    ForgetSequences,
 }
 
 impl PlantedBug {
     /// Every bug there is.
-    pub const ALL: [PlantedBug; 2] = [PlantedBug::AckBeforeWrite, PlantedBug::SkipCrc];
+    pub const ALL: [PlantedBug; 3] = [
+        PlantedBug::AckBeforeWrite,
+        PlantedBug::SkipCrc,
+        PlantedBug::ForgetSequences,
+    ];
 
     /// The name on the command line and in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             PlantedBug::AckBeforeWrite => "ack-before-write",
             PlantedBug::SkipCrc => "skip-crc",
+            PlantedBug::ForgetSequences => "forget-sequences",
         }
     }
 
@@ -34,6 +41,7 @@ impl PlantedBug {
         match self {
             PlantedBug::AckBeforeWrite => "lost",
             PlantedBug::SkipCrc => "torn",
+            PlantedBug::ForgetSequences => "log_duplicates",
         }
     }
 }
@@ -46,7 +54,7 @@ impl fmt::Display for PlantedBug {
 
 /// A name that is no planted bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no planted bug is called {0:?}; there are: ack-before-write, skip-crc")]
+#[error("no planted bug is called {0:?}; there are: ack-before-write, skip-crc, forget-sequences")]
 pub struct UnknownBug(String);
 
 impl FromStr for PlantedBug {

@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use crate::findings::{Anomaly, Check, CheckKind, Example, Findings, Outcome, Verdict};
+use workloads::history::FaultKind;
+
+use crate::findings::{Anomaly, Check, CheckKind, EXAMPLES_MAX, Example, Findings, Outcome, Verdict};
 
 /// The findings as text: what was counted, one line per check, the examples of what is violated, the verdict last.
 ///
@@ -20,6 +22,7 @@ pub fn text(findings: &Findings, colour: bool) -> String {
         .iter()
         .filter(|check| check.outcome == Outcome::Violated);
     blocks.extend(violated.filter_map(|check| examples(findings, check)));
+    blocks.extend(unheard(findings));
     blocks.push(verdict(findings, colour));
     blocks.join("\n")
 }
@@ -31,7 +34,8 @@ fn ledger(findings: &Findings) -> String {
     let interrupting = findings.faults.iter().filter(|fault| fault.interrupted > 0).count();
     let interrupted: u64 = findings.faults.iter().map(|fault| fault.interrupted).sum();
     let present = grouped(findings.indeterminate_present);
-    let rows = [
+    let are_kills = findings.faults.iter().all(|fault| fault.kind == FaultKind::Kill);
+    let mut rows = vec![
         ("acknowledged", findings.acknowledged, String::new()),
         ("read back", findings.delivered, "each occurrence in the log".to_owned()),
         (
@@ -60,7 +64,7 @@ fn ledger(findings: &Findings) -> String {
             format!("never answered; {present} of them are in the log"),
         ),
         (
-            "kills",
+            if are_kills { "kills" } else { "faults" },
             bit,
             format!(
                 "with evidence; {interrupting} of them cut off {} batches under way",
@@ -68,6 +72,13 @@ fn ledger(findings: &Findings) -> String {
             ),
         ),
     ];
+    if !are_kills {
+        let meaning = format!(
+            "applied batches whose acknowledgement was lost; {} records of them came again",
+            grouped(findings.resent)
+        );
+        rows.push(("unheard", findings.answers_lost, meaning));
+    }
     let shown: Vec<(&str, String, String)> = rows
         .into_iter()
         .map(|(name, count, meaning)| (name, grouped(count), meaning))
@@ -132,6 +143,40 @@ fn examples(findings: &Findings, check: &Check) -> Option<String> {
     Some(out)
 }
 
+/// Whose acknowledgements were lost to which fault, and what became of the records; `None` when none was.
+fn unheard(findings: &Findings) -> Option<String> {
+    if findings.unheard.is_empty() {
+        return None;
+    }
+    let kind = |fault: u32| {
+        let found = findings.faults.iter().find(|found| found.fault == fault);
+        found.map_or("the client had left".to_owned(), |found| {
+            format!("fault {fault}, {}", found.kind.name())
+        })
+    };
+    let shown = findings.unheard.len().min(EXAMPLES_MAX);
+    let mut out = String::new();
+    let title = format!(
+        "acknowledgements lost: {} in all, the first",
+        grouped(findings.answers_lost)
+    );
+    line(&mut out, &title);
+    for one in &findings.unheard[..shown] {
+        let last = one.sequence.saturating_add(one.records.saturating_sub(1));
+        let what = format!(
+            "  {}: producer {}, partition {}, sequences {} to {last}: {} acknowledged when sent again, {} twice in the log",
+            kind(one.fault),
+            one.producer,
+            one.partition,
+            one.sequence,
+            one.acknowledged_later,
+            one.duplicated
+        );
+        line(&mut out, &what);
+    }
+    Some(out)
+}
+
 /// The verdict and what it follows from.
 fn verdict(findings: &Findings, colour: bool) -> String {
     let (paint, reason) = match findings.verdict {
@@ -188,6 +233,8 @@ fn anomaly<'a>(findings: &'a Findings, check: &str) -> Option<&'a Anomaly> {
         "corrupted" => &findings.corrupted,
         "never_sent" => &findings.never_sent,
         "reordered" => &findings.reordered,
+        "log_duplicates" if findings.unexplained.count > 0 => &findings.unexplained,
+        "log_duplicates" if findings.not_repeated.count > 0 => &findings.not_repeated,
         "log_duplicates" => &findings.log_duplicates,
         "offsets_dense" => &findings.not_dense,
         _ => return None,

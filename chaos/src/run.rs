@@ -5,9 +5,13 @@
 //!
 //! 1. create the topic;
 //! 2. start the producers and let them warm up;
-//! 3. wait, kill, wait, start, until the schedule ends; a start is done when records are acknowledged again;
+//! 3. wait, kill, wait, start, or wait and strike on the way, until the schedule ends; each is done when records are acknowledged again;
 //! 4. settle and stop;
 //! 5. read every partition to its end.
+//!
+//! With faults on the way, producers go through a [`Proxy`]; the final read does not.
+
+mod on_the_way;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,6 +24,7 @@ use workloads::history::{Event, FaultKind, Healing, HistoryError, HistoryWriter}
 use workloads::sequenced::{ClientError, Control, Producer, ProducerSpec, ReadError, Reader, create_topic};
 
 use crate::cluster::{Cluster, ClusterError, Evidence, Role};
+use crate::proxy::Proxy;
 use crate::scenario::Scenario;
 use crate::schedule::{Action, Schedule, TimedAction};
 
@@ -114,6 +119,9 @@ pub enum RunError {
     /// The machine or the harness failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The fault proxy does not start.
+    #[error("the fault proxy can't be started: {0}; look for free ports and threads (ulimit -u)")]
+    Proxy(std::io::Error),
     /// A history cannot be written.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -228,14 +236,13 @@ pub fn execute(
 
     let workload = &scenario.workload;
     let request_timeout = Duration::from_millis(workload.request_timeout_ms);
-    create_topic(cluster.address(), &workload.topic, workload.partitions, request_timeout)?;
+    let proxy = on_the_way::proxy_for(scenario, cluster.address())?;
+    let address = proxy.as_ref().map_or(cluster.address(), Proxy::address);
+    create_topic(address, &workload.topic, workload.partitions, request_timeout)?;
     let producers = (0..u64::from(workload.producers))
         .map(|producer| {
             let path = histories.join(producer_history(producer));
-            Producer::create(
-                producer_spec(scenario, schedule.seed, cluster.address(), producer),
-                &path,
-            )
+            Producer::create(producer_spec(scenario, schedule.seed, address, producer), &path)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let history = HistoryWriter::create(&histories.join(FAULTS_FILE))?;
@@ -248,6 +255,7 @@ pub fn execute(
         scenario,
         schedule,
         shared: &shared,
+        proxy: proxy.as_ref(),
         history,
         evidence: Vec::new(),
         troubles: Vec::new(),
@@ -278,6 +286,7 @@ pub fn execute(
     // The evidence is written even if the timeline ended by an error.
     write_json(&folder.join(EVIDENCE_FILE), &timeline.evidence)?;
     let mut is_alive = alive?;
+    timeline.close_the_way()?;
     let acknowledged = shared.acknowledged();
     let delivered = AtomicU64::new(0);
     if is_alive && !interrupt.load(Ordering::Relaxed) {
@@ -315,6 +324,8 @@ fn producer_spec(scenario: &Scenario, seed: u64, address: SocketAddr, producer: 
         record_bytes: workload.record_bytes,
         batch_records: (records(workload.batch_records.min), records(workload.batch_records.max)),
         acks: workload.acks,
+        idempotence: workload.idempotence,
+        in_flight: workload.in_flight,
         damage_every: workload.damage_every,
         rate_per_s: workload.rate_per_s.map(|rate| rate / f64::from(workload.producers)),
         request_timeout: Duration::from_millis(workload.request_timeout_ms),
@@ -327,6 +338,8 @@ struct Timeline<'a> {
     scenario: &'a Scenario,
     schedule: &'a Schedule,
     shared: &'a Shared<'a>,
+    /// Between the producers and the broker, when the scenario has faults on the way.
+    proxy: Option<&'a Proxy>,
     history: HistoryWriter,
     evidence: Vec<FaultEvidence>,
     troubles: Vec<String>,
@@ -344,7 +357,7 @@ impl Timeline<'_> {
             // A role that is down is started again even when the run is over, so that nothing stays broken.
             going = going && self.wait_for(timed);
             match timed.action {
-                Action::Kill { .. } if going && self.has_crashed(cluster)? => return Ok(false),
+                Action::Kill { .. } | Action::Inject { .. } if going && self.has_crashed(cluster)? => return Ok(false),
                 Action::Kill { role } if going => {
                     self.kill(cluster, timed.fault, role)?;
                     dead = Some(role);
@@ -365,7 +378,14 @@ impl Timeline<'_> {
                     }
                     dead = None;
                 }
-                Action::Kill { .. } | Action::Start { .. } => {}
+                Action::Inject {
+                    injected,
+                    over_within_ms,
+                } if going => {
+                    let within = Duration::from_millis(over_within_ms);
+                    self.strike(timed.fault, injected, within, progress)?;
+                }
+                Action::Kill { .. } | Action::Start { .. } | Action::Inject { .. } => {}
             }
         }
         if going {
@@ -393,8 +413,10 @@ impl Timeline<'_> {
     /// Waits until an action is due, the last of it under full load when it is a fault; false when the run is over before.
     fn wait_for(&self, timed: &TimedAction) -> bool {
         let burst = match timed.action {
-            Action::Kill { .. } => Duration::from_millis(self.scenario.workload.burst_ms).min(timed.after()),
             Action::Start { .. } => Duration::ZERO,
+            Action::Kill { .. } | Action::Inject { .. } => {
+                Duration::from_millis(self.scenario.workload.burst_ms).min(timed.after())
+            }
         };
         let is_due = self.shared.wait(timed.after() - burst);
         self.shared.control.burst.store(!burst.is_zero(), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! A file is parsed with spans, then converted to checked types, so that a mistake is told with its line and a remedy before
 //! anything starts. The files in `chaos/scenarios/` are embedded. This module draws no times: see [`crate::schedule`].
 
+mod fault;
 mod wire;
 
 use std::ops::Range;
@@ -14,6 +15,7 @@ use toml::Spanned;
 use workloads::sequenced::Acks;
 
 use crate::cluster::Role;
+use crate::proxy::{Api, Ending, Then};
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
 
@@ -25,6 +27,8 @@ const REPEAT_MAX: u32 = 10_000;
 const TIME_MS_MAX: u64 = 600_000;
 /// A second of burst may be a gigabyte.
 const BURST_MS_MAX: u64 = 1_000;
+/// What a broker remembers of an idempotent producer: with more batches in flight it could not tell all that come again.
+const IN_FLIGHT_MAX: u32 = 5;
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +64,12 @@ pub struct Workload {
     pub batch_records: Span,
     /// What the broker has to do before it acknowledges.
     pub acks: Acks,
+    /// Whether producers ask for an id and number their batches, so that the broker can tell a repeated one.
+    #[serde(default)]
+    pub idempotence: bool,
+    /// Batches of a producer for one partition that are in flight together.
+    #[serde(default = "one")]
+    pub in_flight: u32,
     /// Records per second of all producers that are not exceeded; `None` for as fast as acknowledgements come.
     pub rate_per_s: Option<f64>,
     /// That rate is lifted for so long before each fault, so that requests are under way when it hits; 0 for never.
@@ -74,6 +84,10 @@ pub struct Workload {
     pub settle_ms: u64,
 }
 
+fn one() -> u32 {
+    1
+}
+
 /// Baselines of the phases without a fault; missing one makes a run inconclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Steady {
@@ -81,12 +95,61 @@ pub struct Steady {
     pub acknowledged_per_s_at_least: Option<f64>,
 }
 
-/// A kind of fault.
+/// A kind of fault, with the ranges that its values are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     /// SIGKILL, then a start on the same data.
     Kill,
+    /// Every connection of a client is cut.
+    Cut {
+        /// How.
+        ending: Ending,
+    },
+    /// A connection is cut in the middle of a request, at any of its bytes.
+    CutRequest {
+        /// Requests of this API count from the fault's begin on.
+        api: Api,
+        /// Which of them.
+        nth: Span,
+        /// How.
+        ending: Ending,
+    },
+    /// The broker answers, and the client never learns it.
+    DropResponse {
+        /// Responses of this API count from the fault's begin on.
+        api: Api,
+        /// Which of them.
+        nth: Span,
+        /// What becomes of the connection.
+        then: Then,
+    },
+    /// A response, and all behind it on its connection, comes late.
+    DelayResponse {
+        /// Responses of this API count from the fault's begin on.
+        api: Api,
+        /// Which of them.
+        nth: Span,
+        /// By how much.
+        by_ms: Span,
+    },
+    /// Every connection is cut, and new ones are refused for a while.
+    Refuse {
+        /// How long.
+        for_ms: Span,
+    },
+}
+
+impl FaultKind {
+    /// Whether the fault proxy carries it out, between clients and broker.
+    pub fn is_on_the_way(&self) -> bool {
+        !matches!(self, FaultKind::Kill)
+    }
+
+    /// Whether it makes sure that the broker applies a batch whose acknowledgement is lost.
+    pub fn loses_acknowledgements(&self) -> bool {
+        matches!(self, FaultKind::DropResponse { api, .. } if api.0 == kafka_wire::ApiKey::Produce)
+    }
 }
 
 /// A fault and its timing; times of one repetition are drawn uniformly from the ranges.
@@ -100,9 +163,9 @@ pub struct Fault {
     pub repeat: u32,
     /// From the warm-up's end, or from the moment when records are acknowledged again, to the fault.
     pub gap_ms: Span,
-    /// From the fault to the attempt to heal it.
+    /// From a kill to the attempt to heal it.
     pub heal_after_ms: Span,
-    /// How long the healed target may take until it answers.
+    /// How long a killed target may take until it answers; how long any other fault may take until it bites and is over.
     pub ready_within_ms: u64,
 }
 
@@ -123,6 +186,9 @@ pub enum Bound {
     AtMost(u64),
     /// Told, never a violation.
     Counted,
+    /// For duplicates: one for each record that was applied, whose acknowledgement was lost on the way, and that was acknowledged when
+    /// it came again. One more is a violation, and one less, too.
+    Explained,
 }
 
 /// What must hold; an invariant that a file leaves out has the strictest value, except that duplicates are counted.
@@ -280,6 +346,34 @@ impl Scenario {
         Ok(self)
     }
 
+    /// The same scenario with producers that are idempotent or not, for `--idempotence`: with it no record may come twice, and without it
+    /// each that comes twice must be explained, when the proxy carries out all faults.
+    ///
+    /// # Errors
+    /// When the scenario can't be carried out without it.
+    pub fn with_idempotence(mut self, is_on: bool) -> Result<Self, String> {
+        self.workload.idempotence = is_on;
+        self.invariants.log_duplicates = match (is_on, self.is_explainable()) {
+            (true, _) => Bound::AtMost(0),
+            (false, true) => Bound::Explained,
+            (false, false) => Bound::Counted,
+        };
+        match self.workload.may_overtake() {
+            true => Err(format!("{} {OVERTAKES}: leave idempotence on", self.name)),
+            false => Ok(self),
+        }
+    }
+
+    /// Whether what comes twice can be explained: by answers that were lost on a way that is watched.
+    fn is_explainable(&self) -> bool {
+        self.faults.iter().all(|fault| fault.kind.is_on_the_way())
+    }
+
+    /// Whether clients have to go through the fault proxy.
+    pub fn needs_proxy(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind.is_on_the_way())
+    }
+
     /// Roles that its faults need and `roles` does not have; a run against such a target is inconclusive.
     pub fn roles_missing_from(&self, roles: &[Role]) -> Vec<Role> {
         let mut missing: Vec<Role> = self
@@ -290,6 +384,17 @@ impl Scenario {
             .collect();
         missing.dedup();
         missing
+    }
+}
+
+/// What is wrong with a workload that [`Workload::may_overtake`].
+const OVERTAKES: &str =
+    "sends damaged batches with others in flight behind them, which overtake them without idempotence";
+
+impl Workload {
+    /// Whether a batch that is refused once could come to stand behind a later one.
+    fn may_overtake(&self) -> bool {
+        self.damage_every.is_some() && self.in_flight > 1 && !self.idempotence
     }
 }
 

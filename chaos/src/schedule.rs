@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Role;
+use crate::proxy::{MILLION, ProxyFault};
 use crate::scenario::{FaultKind, Scenario, Span};
 
 /// What is done at one point of the timeline.
@@ -27,6 +28,13 @@ pub enum Action {
         role: Role,
         /// Longer than this is a failure to start.
         ready_within_ms: u64,
+    },
+    /// Something happens between clients and broker; done when it is over and records are acknowledged again.
+    Inject {
+        /// What the proxy does.
+        injected: ProxyFault,
+        /// It is given up after this time.
+        over_within_ms: u64,
     },
 }
 
@@ -64,28 +72,35 @@ impl Schedule {
     /// Draws the timeline: the gap before and the pause after each fault, uniform in the scenario's ranges.
     pub fn from(scenario: &Scenario, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |span: Span| random.random_range(span.min * 1000..=span.max * 1000);
         let mut actions = Vec::new();
         let mut number = 0;
         for fault in &scenario.faults {
             for _ in 0..fault.repeat {
                 number += 1;
-                let FaultKind::Kill = fault.kind;
-                let kill = Action::Kill { role: fault.role };
-                let start = Action::Start {
-                    role: fault.role,
-                    ready_within_ms: fault.ready_within_ms,
+                let mut add = |after_us, action| {
+                    actions.push(TimedAction {
+                        fault: number,
+                        after_us,
+                        action,
+                    });
                 };
-                actions.push(TimedAction {
-                    fault: number,
-                    after_us: draw(fault.gap_ms),
-                    action: kill,
-                });
-                actions.push(TimedAction {
-                    fault: number,
-                    after_us: draw(fault.heal_after_ms),
-                    action: start,
-                });
+                let gap_us = draw_us(&mut random, fault.gap_ms);
+                let (role, within_ms) = (fault.role, fault.ready_within_ms);
+                let Some(injected) = on_the_way(&fault.kind, &mut random) else {
+                    add(gap_us, Action::Kill { role });
+                    let ready_within_ms = within_ms;
+                    let start = Action::Start { role, ready_within_ms };
+                    add(draw_us(&mut random, fault.heal_after_ms), start);
+                    continue;
+                };
+                let over_within_ms = within_ms;
+                add(
+                    gap_us,
+                    Action::Inject {
+                        injected,
+                        over_within_ms,
+                    },
+                );
             }
         }
         Self {
@@ -104,6 +119,42 @@ impl Schedule {
     pub fn waits(&self) -> Duration {
         self.actions.iter().map(TimedAction::after).sum()
     }
+}
+
+/// A time in microseconds, uniform in a range of milliseconds.
+fn draw_us(random: &mut ChaCha8Rng, span: Span) -> u64 {
+    random.random_range(span.min * 1000..=span.max * 1000)
+}
+
+/// What the proxy does for a fault of this kind, with every value drawn; `None` for a kill.
+fn on_the_way(kind: &FaultKind, random: &mut ChaCha8Rng) -> Option<ProxyFault> {
+    // The parser holds it far below 2^32.
+    let count = |random: &mut ChaCha8Rng, span: Span| {
+        u32::try_from(random.random_range(span.min..=span.max)).unwrap_or(u32::MAX)
+    };
+    Some(match *kind {
+        FaultKind::Kill => return None,
+        FaultKind::Cut { ending } => ProxyFault::Cut { ending },
+        FaultKind::CutRequest { api, nth, ending } => ProxyFault::CutRequest {
+            api,
+            nth: count(random, nth),
+            at_millionths: random.random_range(0..=MILLION),
+            ending,
+        },
+        FaultKind::DropResponse { api, nth, then } => ProxyFault::DropResponse {
+            api,
+            nth: count(random, nth),
+            then,
+        },
+        FaultKind::DelayResponse { api, nth, by_ms } => ProxyFault::DelayResponse {
+            api,
+            nth: count(random, nth),
+            by_us: draw_us(random, by_ms),
+        },
+        FaultKind::Refuse { for_ms } => ProxyFault::Refuse {
+            for_us: draw_us(random, for_ms),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -138,6 +189,32 @@ mod tests {
         // Uniform: the mean of 500 gaps is within 5 % of the middle for this seed.
         let gaps: u64 = schedule.actions.iter().step_by(2).map(|timed| timed.after_us).sum();
         assert!((380_000..=420_000).contains(&(gaps / 500)), "{}", gaps / 500);
+    }
+
+    #[test]
+    fn every_value_of_a_fault_on_the_way_is_drawn_from_its_range() {
+        let scenario = Scenario::load("lost-responses").unwrap().with_repeat(200).unwrap();
+        let schedule = Schedule::from(&scenario, 1);
+        assert_eq!(schedule.faults(), 600);
+        let (mut smallest, mut largest) = (u32::MAX, 0);
+        for timed in &schedule.actions {
+            let Action::Inject {
+                injected,
+                over_within_ms,
+            } = timed.action
+            else {
+                panic!("{timed:?}");
+            };
+            assert_eq!(over_within_ms, 30_000);
+            match injected {
+                ProxyFault::DropResponse { nth, .. } => (smallest, largest) = (smallest.min(nth), largest.max(nth)),
+                ProxyFault::DelayResponse { by_us, .. } => assert!((350_000..=400_000).contains(&by_us)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((smallest, largest), (1, 40));
+        let json = serde_json::to_string(&schedule).unwrap();
+        assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), schedule);
     }
 
     /// A schedule drawn by this version is the one that later versions draw: seeds in reports stay valid.

@@ -6,6 +6,7 @@
 mod cluster;
 mod manifest;
 mod progress;
+mod seeds;
 mod session;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,8 @@ enum Verb {
     /// Run scenarios, all by default
     #[command(
         after_long_help = "Examples:\n  assay chaos run kill-broker\n  assay chaos run kill-broker --repeat 100 --seed 7\n  \
-        assay chaos run kill-broker --planted ack-before-write"
+        assay chaos run kill-broker --planted ack-before-write\n  \
+        assay chaos run lost-responses --idempotence off\n  assay chaos run cut-producer --seeds 100"
     )]
     Run(RunArgs),
     /// Run the schedule of an earlier run again, and compare the verdicts
@@ -76,20 +78,33 @@ struct RunArgs {
     /// What is broken
     #[arg(long, value_name = "TARGET", default_value = bundled::NAME)]
     target: String,
-    /// Fixes the times of the faults and the sizes of the batches; chosen from the clock and recorded when it is not given
+    /// Fixes what the faults strike and when, and the sizes of the batches; chosen from the clock and recorded when it is not given
     #[arg(long)]
     seed: Option<u64>,
+    /// Run each scenario with so many seeds, counting up from --seed or 1, and keep the folders of those that do not hold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "keep_data")]
+    seeds: Option<u32>,
+    /// Whether producers number their batches, so that the broker can tell a repeated one, instead of what the scenario says. With on
+    /// nothing may come twice; with off what comes twice must be explained by a response that was lost on the way
+    #[arg(long, value_name = "on|off")]
+    idempotence: Option<Switch>,
     /// How often each fault comes, instead of what the scenario says
     #[arg(long, value_name = "N")]
     repeat: Option<u32>,
     /// One setting of the broker; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
-    /// A bug to plant into the broker: ack-before-write, skip-crc; the run must find it
+    /// A bug to plant into the broker: ack-before-write, skip-crc, forget-sequences; the run must find it
     #[arg(long, value_name = "BUG")]
     planted: Option<PlantedBug>,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(clap::Args)]
@@ -142,7 +157,7 @@ pub fn run(args: Args, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             if export {
                 export_histories(&folder)?;
             }
-            Ok(exit_code(&session::judge(&folder)?))
+            Ok(exit_code(&session::judge(&folder, false)?))
         }
     }
 }
@@ -181,7 +196,10 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
         [] => scenario::embedded_names(),
         names => names.to_vec(),
     };
-    let seed = args.seed.unwrap_or_else(seed_from_clock);
+    let seed = match args.seeds {
+        Some(_) => args.seed.unwrap_or(1),
+        None => args.seed.unwrap_or_else(seed_from_clock),
+    };
     let settings: BTreeMap<String, String> = args.set.iter().cloned().collect();
     // All files are checked before anything starts.
     let mut orders = Vec::new();
@@ -190,6 +208,10 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
         if let Some(repeat) = args.repeat {
             scenario = scenario.with_repeat(repeat).map_err(anyhow::Error::msg)?;
         }
+        if let Some(switch) = args.idempotence {
+            let changed = scenario.with_idempotence(switch == Switch::On);
+            scenario = changed.map_err(anyhow::Error::msg)?;
+        }
         orders.push(Order {
             schedule: Schedule::from(&scenario, seed),
             scenario,
@@ -197,11 +219,16 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             planted: args.planted,
             keep_data: args.place.keep_data,
             replay_of: None,
+            is_quiet: args.seeds.is_some(),
         });
     }
     let mut worst = Verdict::Holds;
-    for order in &orders {
-        match session::carry_out(order, &args.place.out, interrupt)?.verdict() {
+    for order in orders {
+        let verdict = match args.seeds {
+            Some(seeds) => seeds::carry_out(order, seeds, &args.place.out, interrupt)?,
+            None => session::carry_out(&order, &args.place.out, interrupt)?.verdict(),
+        };
+        match verdict {
             Some(verdict) => worst = worse(worst, verdict),
             None => return Ok(EXIT_INTERRUPTED.into()),
         }
@@ -231,6 +258,7 @@ fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode>
         planted: manifest.planted,
         keep_data: args.place.keep_data,
         replay_of: args.run.file_name().map(|name| name.to_string_lossy().into_owned()),
+        is_quiet: false,
     };
     let end = session::carry_out(&order, &args.place.out, interrupt)?;
     if let End::Judged(now) = &end {

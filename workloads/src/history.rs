@@ -76,6 +76,48 @@ pub struct OffsetRun {
 pub enum FaultKind {
     /// SIGKILL of a process.
     Kill,
+    /// Every connection of a client is cut.
+    Cut,
+    /// A connection is cut in the middle of a request.
+    CutRequest,
+    /// A response is thrown away, after what it tells of was done.
+    DropResponse,
+    /// A response comes late.
+    DelayResponse,
+    /// Every connection is cut, and new ones are refused.
+    Refuse,
+}
+
+impl FaultKind {
+    /// Every kind there is; its place here, from 1, is its code in a record.
+    const ALL: [FaultKind; 6] = [
+        FaultKind::Kill,
+        FaultKind::Cut,
+        FaultKind::CutRequest,
+        FaultKind::DropResponse,
+        FaultKind::DelayResponse,
+        FaultKind::Refuse,
+    ];
+
+    /// Its name, as in a scenario file.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Kill => "kill",
+            FaultKind::Cut => "cut",
+            FaultKind::CutRequest => "cut-request",
+            FaultKind::DropResponse => "drop-response",
+            FaultKind::DelayResponse => "delay-response",
+            FaultKind::Refuse => "refuse",
+        }
+    }
+
+    fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
 }
 
 /// How a fault ended.
@@ -166,6 +208,19 @@ pub enum Event {
         fault: u32,
         /// How it ended.
         healing: Healing,
+    },
+    /// A batch was applied, and its acknowledgement never reached the client: a retry may store it twice.
+    AnswerLost {
+        /// Number of the fault that took the answer; 0 when the client had left by itself.
+        fault: u32,
+        /// Where the batch stands in the log.
+        #[serde(flatten)]
+        run: OffsetRun,
+    },
+    /// The outcome of so many produce requests could not be followed on their way.
+    AnswersUnknown {
+        /// How many.
+        answers: u32,
     },
     /// A process of the system under test ended although no fault was aimed at it.
     Crashed,
@@ -299,14 +354,11 @@ impl Stamped {
                     ..Flat::default()
                 },
             ),
-            Event::FaultBegin {
-                fault,
-                kind: FaultKind::Kill,
-            } => (
+            Event::FaultBegin { fault, kind } => (
                 11,
                 Flat {
                     sequence: u64::from(fault),
-                    detail: 1,
+                    detail: kind.code(),
                     ..Flat::default()
                 },
             ),
@@ -337,6 +389,20 @@ impl Stamped {
                 15,
                 Flat {
                     sequence: events,
+                    ..Flat::default()
+                },
+            ),
+            Event::AnswerLost { fault, run } => (
+                16,
+                Flat {
+                    sequence: u64::from(fault),
+                    ..Flat::of_offsets(run)
+                },
+            ),
+            Event::AnswersUnknown { answers } => (
+                17,
+                Flat {
+                    count: answers,
                     ..Flat::default()
                 },
             ),
@@ -375,7 +441,7 @@ impl Stamped {
             detail: bytes[41],
             code: i16::from_le_bytes(part(bytes, 42)),
         };
-        if (1..=8).contains(&flat.kind) && flat.count == 0 {
+        if ((1..=8).contains(&flat.kind) || flat.kind == 16) && flat.count == 0 {
             return Err("a run of no records");
         }
         let fault = || u32::try_from(flat.sequence).map_err(|_| "the fault's number is out of range");
@@ -408,9 +474,9 @@ impl Stamped {
                 partition: flat.partition,
                 next_offset: flat.offset,
             },
-            (11, 1) => Event::FaultBegin {
+            (11, code) => Event::FaultBegin {
                 fault: fault()?,
-                kind: FaultKind::Kill,
+                kind: FaultKind::from_code(code).ok_or("an unknown kind of fault")?,
             },
             (12, 1) => Event::FaultEnd {
                 fault: fault()?,
@@ -426,6 +492,11 @@ impl Stamped {
             },
             (14, _) => Event::Crashed,
             (15, _) => Event::Finished { events: flat.sequence },
+            (16, _) => Event::AnswerLost {
+                fault: fault()?,
+                run: flat.offsets(),
+            },
+            (17, _) => Event::AnswersUnknown { answers: flat.count },
             _ => return Err("an unknown kind of event"),
         };
         Ok(Self {

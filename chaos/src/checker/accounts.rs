@@ -8,6 +8,7 @@ use std::ops::Range;
 use workloads::history::{Event, OffsetRun, Run, Stamped};
 
 use super::CheckError;
+use super::lost_answers::LostAnswers;
 use crate::findings::{Anomaly, Example, FaultFound};
 use crate::intervals::IntervalSet;
 
@@ -31,6 +32,10 @@ pub(super) struct Account {
     /// Announced, and no outcome yet.
     pub(super) open: IntervalSet,
     pub(super) delivered: IntervalSet,
+    /// What was read once more than before, each occurrence after the first.
+    pub(super) repeated: Vec<Range<u64>>,
+    /// What was read and had lost its acknowledgement on the way, with the fault that took it.
+    pub(super) unheard: Vec<(Range<u64>, u32)>,
     /// When it last announced a batch.
     last_sent_ns: u64,
     /// One past the highest sequence seen in the log.
@@ -38,6 +43,12 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// What keeps its memory: intervals of all kinds.
+    fn fragments(&self) -> usize {
+        let sets = self.sets().into_iter().map(IntervalSet::fragments).sum::<usize>();
+        sets + self.repeated.len() + self.unheard.len()
+    }
+
     fn sets(&self) -> [&IntervalSet; 6] {
         [
             &self.sent,
@@ -65,6 +76,7 @@ pub(super) struct Accounts {
     pub(super) accounts: BTreeMap<(u64, u32), Account>,
     pub(super) scans: BTreeMap<u32, Scan>,
     pub(super) faults: Vec<FaultFound>,
+    pub(super) lost_answers: LostAnswers,
     pub(super) acknowledged_before_faults: u64,
     pub(super) delivered: u64,
     pub(super) first_sent_ns: Option<u64>,
@@ -80,9 +92,11 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    pub(super) fn new(faults: Vec<FaultFound>) -> Self {
+    pub(super) fn new(faults: Vec<FaultFound>, mut lost_answers: LostAnswers) -> Self {
+        lost_answers.sort();
         Self {
             faults,
+            lost_answers,
             ..Self::default()
         }
     }
@@ -153,7 +167,13 @@ impl Accounts {
                 self.scans.entry(partition).or_default().ended = true;
             }
             Event::Crashed => self.crashes += 1,
-            Event::FaultBegin { .. } | Event::FaultBit { .. } | Event::FaultEnd { .. } | Event::Finished { .. } => {}
+            // These were booked before.
+            Event::FaultBegin { .. }
+            | Event::FaultBit { .. }
+            | Event::FaultEnd { .. }
+            | Event::AnswerLost { .. }
+            | Event::AnswersUnknown { .. }
+            | Event::Finished { .. } => {}
         }
         self.events += 1;
         if self.events.is_multiple_of(EVENTS_PER_LOOK) {
@@ -164,12 +184,7 @@ impl Accounts {
     }
 
     fn check_bounds(&self) -> Result<(), CheckError> {
-        let fragments: usize = self
-            .accounts
-            .values()
-            .flat_map(Account::sets)
-            .map(IntervalSet::fragments)
-            .sum();
+        let fragments: usize = self.accounts.values().map(Account::fragments).sum();
         for (count, limit, what) in [
             (fragments, FRAGMENTS_MAX, "gaps in the sequences"),
             (self.accounts.len(), ACCOUNTS_MAX, "producers and partitions"),
@@ -200,7 +215,9 @@ impl Accounts {
 
     fn deliver(&mut self, run: Run, base_offset: i64) -> Result<(), CheckError> {
         self.delivered += u64::from(run.count);
+        let unheard = self.lost_answers.among(run, base_offset);
         let account = self.account(run);
+        account.unheard.extend(unheard);
         let (range, end_before) = (sequences(run), account.first_occurrence_end);
         let example = |part: &Range<u64>| Example {
             producer: Some(run.producer),
@@ -219,6 +236,7 @@ impl Accounts {
         }
         account.delivered.insert(range.clone());
         account.first_occurrence_end = end_before.max(range.end);
+        account.repeated.extend_from_slice(&repeated);
         for part in &repeated {
             self.log_duplicates.add(part.end - part.start, example(part));
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::accounts::Accounts;
+use super::explain;
 use crate::findings::{Anomaly, Check, CheckKind, Example, FaultFound, Findings, Outcome, Verdict};
 use crate::intervals::IntervalSet;
 use crate::scenario::{Bound, Scenario};
@@ -35,12 +36,7 @@ pub(super) fn judge(accounts: Accounts, incomplete: &[String], scenario: &Scenar
             !incomplete.is_empty(),
         ),
         at_most("reordered", &findings.reordered, limits.reordered, scan()),
-        at_most(
-            "log_duplicates",
-            &findings.log_duplicates,
-            limits.log_duplicates,
-            scan(),
-        ),
+        explain::duplicates(&findings, limits.log_duplicates, scan()),
         dense(&findings.not_dense, limits.offsets_dense, scan()),
         always_starts(&findings.faults, limits.always_starts),
         stays_up(findings.crashes, limits.stays_up, incomplete),
@@ -48,6 +44,7 @@ pub(super) fn judge(accounts: Accounts, incomplete: &[String], scenario: &Scenar
         progress(&findings),
     ];
     findings.checks.extend(damage_sent(&findings, scenario));
+    findings.checks.extend(explain::resent(&findings, scenario));
     findings.checks.extend(baseline(&findings, scenario));
     let any = |outcome| findings.checks.iter().any(|check| check.outcome == outcome);
     findings.verdict = if any(Outcome::Violated) {
@@ -112,6 +109,12 @@ fn tally(accounts: &Accounts, gaps: &Gaps, scenario: &Scenario) -> Findings {
         indeterminate_absent: 0,
         lost: Anomaly::default(),
         log_duplicates: accounts.log_duplicates.clone(),
+        unexplained: Anomaly::default(),
+        not_repeated: Anomaly::default(),
+        answers_lost: accounts.lost_answers.batches,
+        answers_unknown: accounts.lost_answers.unknown,
+        resent: 0,
+        unheard: Vec::new(),
         reordered: accounts.reordered.clone(),
         corrupted: accounts.corrupted.clone(),
         torn: accounts.torn.clone(),
@@ -122,9 +125,11 @@ fn tally(accounts: &Accounts, gaps: &Gaps, scenario: &Scenario) -> Findings {
         recovered_per_s: None,
         faults: accounts.faults.clone(),
     };
+    let is_asked = scenario.invariants.log_duplicates == Bound::Explained;
     for (&(producer, partition), account) in &accounts.accounts {
         findings.sent += account.sent.len();
         findings.acknowledged += account.acknowledged.len();
+        explain::account(&mut findings, producer, partition, account, is_asked);
         if !gaps.unscanned.contains(&partition) {
             let lost = account.acknowledged.minus(&account.delivered);
             add_ranges(&mut findings.lost, &lost, producer, partition, "");
@@ -149,6 +154,7 @@ fn tally(accounts: &Accounts, gaps: &Gaps, scenario: &Scenario) -> Findings {
             "refused at each attempt",
         );
     }
+    explain::by_fault(&mut findings, &accounts.lost_answers);
     let per_s = |records: u64, from_ns: u64, to_ns: u64| {
         let seconds = to_ns.saturating_sub(from_ns) as f64 / 1e9;
         (seconds > 0.0).then(|| records as f64 / seconds)
@@ -179,15 +185,16 @@ fn add_ranges(anomaly: &mut Anomaly, set: &IntervalSet, producer: u64, partition
     }
 }
 
-fn at_most(name: &str, anomaly: &Anomaly, bound: Bound, unknown: String) -> Check {
+pub(super) fn at_most(name: &str, anomaly: &Anomaly, bound: Bound, unknown: String) -> Check {
     let outcome = match bound {
-        Bound::Counted => Outcome::Counted,
+        // Only duplicates can be explained, and they are judged elsewhere.
+        Bound::Counted | Bound::Explained => Outcome::Counted,
         Bound::AtMost(limit) if anomaly.count > limit => Outcome::Violated,
         Bound::AtMost(_) if !unknown.is_empty() => Outcome::Unknown,
         Bound::AtMost(_) => Outcome::Holds,
     };
     let expected = match bound {
-        Bound::Counted => "counted".to_owned(),
+        Bound::Counted | Bound::Explained => "counted".to_owned(),
         Bound::AtMost(0) => "0".to_owned(),
         Bound::AtMost(limit) => format!("at most {limit}"),
     };
@@ -347,7 +354,7 @@ fn baseline(findings: &Findings, scenario: &Scenario) -> Option<Check> {
     ))
 }
 
-fn check(name: &str, expected: String, observed: String, outcome: Outcome, unknown: String) -> Check {
+pub(super) fn check(name: &str, expected: String, observed: String, outcome: Outcome, unknown: String) -> Check {
     let reason = if outcome == Outcome::Unknown {
         unknown
     } else {
@@ -363,7 +370,7 @@ fn check(name: &str, expected: String, observed: String, outcome: Outcome, unkno
     }
 }
 
-fn condition(name: &str, expected: String, observed: String, outcome: Outcome, unknown: String) -> Check {
+pub(super) fn condition(name: &str, expected: String, observed: String, outcome: Outcome, unknown: String) -> Check {
     Check {
         kind: CheckKind::Condition,
         ..check(name, expected, observed, outcome, unknown)

@@ -6,6 +6,7 @@ use super::*;
 use crate::findings::{Outcome, Verdict};
 use crate::render;
 
+mod explained;
 mod naive;
 
 type History = Vec<(u64, Event)>;
@@ -620,7 +621,7 @@ fn contradictions_and_damaged_files_are_errors() {
 /// A million batches are one interval: the accounts' memory does not depend on the length of a run.
 #[test]
 fn memory_does_not_grow_with_regular_runs() {
-    let mut accounts = accounts::Accounts::new(Vec::new());
+    let mut accounts = accounts::Accounts::new(Vec::new(), LostAnswers::default());
     let mut apply = |at_ns, event| accounts.apply(Stamped { at_ns, event }).unwrap();
     for batch in 0..200_000 {
         apply(1, sent(batch * 8, 8));

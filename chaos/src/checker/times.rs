@@ -35,10 +35,12 @@ pub(super) fn fill_in(findings: &mut Findings, files: &[PathBuf]) -> Result<(), 
     Ok(())
 }
 
-fn anomalies(findings: &mut Findings) -> [&mut Anomaly; 7] {
+fn anomalies(findings: &mut Findings) -> [&mut Anomaly; 9] {
     [
         &mut findings.lost,
         &mut findings.log_duplicates,
+        &mut findings.unexplained,
+        &mut findings.not_repeated,
         &mut findings.reordered,
         &mut findings.corrupted,
         &mut findings.torn,

@@ -29,6 +29,7 @@ fn kill_broker_says_what_it_says() {
         (20, Span { min: 100, max: 700 })
     );
     assert_eq!(scenario.roles_missing_from(&[]), [Role::Broker]);
+    assert!(!scenario.needs_proxy() && !scenario.workload.idempotence && scenario.workload.in_flight == 1);
     assert_eq!(scenario.clone().with_repeat(100).unwrap().faults[0].repeat, 100);
     assert!(scenario.with_repeat(0).unwrap_err().contains("1 to 10000"));
 }
@@ -128,6 +129,86 @@ fn mistakes_are_told_with_line_and_remedy() {
             assert!(near, "{mistaken}: {shown}, expected near line {line}");
         }
     }
+}
+
+/// As above, for faults on the way.
+#[test]
+fn mistakes_in_faults_on_the_way_are_told() {
+    let sound = embedded_text("lost-responses").unwrap();
+    let table: &[(&str, &str, &str, &str)] = &[
+        (
+            "api = \"Produce\"",
+            "api = \"produce\"",
+            "no API is called \"produce\"",
+            "Produce, Fetch",
+        ),
+        ("api = \"Produce\"\n", "", "\"drop-response\" needs api", "add api"),
+        (
+            "then = \"close\"",
+            "then = \"shrug\"",
+            "then is \"shrug\"",
+            "\"close\" or \"withhold\"",
+        ),
+        ("min = 1, max = 40", "min = 0, max = 40", "nth is 0", "1 to 1000000"),
+        (
+            "repeat = 4",
+            "repeat = 4\nby_ms = { min = 1, max = 2 }",
+            "has no by_ms",
+            "api, nth, then",
+        ),
+        (
+            "repeat = 4",
+            "repeat = 4\nready_within_ms = 1",
+            "ready_within_ms is 1",
+            "100 to",
+        ),
+        ("in_flight = 5", "in_flight = 6", "in_flight is 6", "1 to 5"),
+        (
+            "log_duplicates = 0",
+            "log_duplicates = \"exact\"",
+            "log_duplicates is",
+            "counted",
+        ),
+        ("lost = 0", "lost = \"explained\"", "lost is", "counted"),
+        (
+            "idempotence = true ",
+            "damage_every = 5 ",
+            "sends damaged batches",
+            "in_flight to 1",
+        ),
+    ];
+    for (right, mistaken, message, remedy) in table {
+        assert!(sound.contains(right), "the table is stale: {right}");
+        let text = sound.replacen(right, mistaken, 1);
+        let LoadError::Scenario(error) = Scenario::parse("bad.toml", &text).unwrap_err() else {
+            panic!("{mistaken}: not an error of the file");
+        };
+        assert!(error.to_string().contains(message), "{mistaken}: {error}");
+        assert!(error.remedy.contains(remedy), "{mistaken}: {}", error.remedy);
+    }
+    let text = kill_broker().replace("log_duplicates = \"counted\"", "log_duplicates = \"explained\"");
+    let error = Scenario::parse("a.toml", &text).unwrap_err().to_string();
+    assert!(error.contains("can't be explained"), "{error}");
+}
+
+#[test]
+fn idempotence_decides_what_may_come_twice() {
+    let duplicates = |name: &str, is_on| {
+        let scenario = Scenario::load(name).unwrap().with_idempotence(is_on).unwrap();
+        assert_eq!(scenario.workload.idempotence, is_on);
+        scenario.invariants.log_duplicates
+    };
+    assert_eq!(duplicates("lost-responses", true), Bound::AtMost(0));
+    assert_eq!(duplicates("lost-responses", false), Bound::Explained);
+    assert_eq!(duplicates("kill-broker", false), Bound::Counted);
+    let mut scenario = Scenario::load("lost-responses").unwrap();
+    scenario.workload.damage_every = Some(5);
+    assert!(
+        scenario
+            .with_idempotence(false)
+            .unwrap_err()
+            .contains("leave idempotence on")
+    );
 }
 
 #[test]

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use workloads::sequenced::{Acks, RECORD_BYTES_MIN};
 
+use super::fault::Fault;
 use super::{
-    BATCH_BYTES_MAX, BURST_MS_MAX, FaultKind, PARTITIONS_MAX, PRODUCERS_MAX, Place, REPEAT_MAX, Role, ScenarioError,
+    BATCH_BYTES_MAX, BURST_MS_MAX, IN_FLIGHT_MAX, OVERTAKES, PARTITIONS_MAX, PRODUCERS_MAX, Place, ScenarioError,
     TIME_MS_MAX,
 };
 
@@ -30,6 +31,9 @@ struct Workload {
     record_bytes: Spanned<u32>,
     batch_records: Spanned<MinMax>,
     acks: Spanned<String>,
+    #[serde(default)]
+    idempotence: bool,
+    in_flight: Option<Spanned<u32>>,
     rate_per_s: Option<Spanned<f64>>,
     burst_ms: Option<Spanned<u64>>,
     damage_every: Option<Spanned<u32>>,
@@ -55,23 +59,6 @@ struct Steady {
 #[serde(deny_unknown_fields)]
 struct AtLeast {
     at_least: Spanned<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fault {
-    kind: Spanned<String>,
-    aim: Aim,
-    repeat: Spanned<u32>,
-    gap_ms: Spanned<MinMax>,
-    heal_after_ms: Spanned<MinMax>,
-    ready_within_ms: Spanned<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Aim {
-    role: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +89,7 @@ enum Bound {
     Word(String),
 }
 
-type Checked<T> = Result<T, Box<ScenarioError>>;
+pub(super) type Checked<T> = Result<T, Box<ScenarioError>>;
 
 impl Scenario {
     pub(super) fn check(self, name: String, place: &Place<'_>) -> Checked<super::Scenario> {
@@ -119,12 +106,13 @@ impl Scenario {
             .fault
             .iter()
             .map(|fault| fault.check(place))
-            .collect::<Checked<_>>()?;
-        let invariants = self.invariants.check(place)?;
+            .collect::<Checked<Vec<_>>>()?;
+        let invariants = self.invariants.check(place, &faults)?;
         Ok(super::Scenario {
             name,
             digest: format!("{:016x}", workloads::payload::fnv1a(place.text.as_bytes())),
-            why: self.why.into_inner().trim().to_owned(),
+            // Lines are broken anew wherever it is shown.
+            why: self.why.get_ref().split_whitespace().collect::<Vec<_>>().join(" "),
             workload,
             steady,
             faults,
@@ -162,13 +150,19 @@ impl Workload {
             return Err(place.error(self.batch_records.span(), message, remedy));
         }
         let damage_every = self.damage_every.as_ref();
-        Ok(super::Workload {
+        let in_flight = match &self.in_flight {
+            Some(in_flight) => place.bounded("in_flight", in_flight, 1..=IN_FLIGHT_MAX)?,
+            None => 1,
+        };
+        let workload = super::Workload {
             topic: name.clone(),
             partitions: place.bounded("partitions", &self.topic.partitions, 1..=PARTITIONS_MAX)?,
             producers: place.bounded("producers", &self.producers, 1..=PRODUCERS_MAX)?,
             record_bytes,
             batch_records,
             acks,
+            idempotence: self.idempotence,
+            in_flight,
             rate_per_s: self
                 .rate_per_s
                 .as_ref()
@@ -184,7 +178,15 @@ impl Workload {
             request_timeout_ms: place.bounded("request_timeout_ms", &self.request_timeout_ms, 10..=TIME_MS_MAX)?,
             warm_up_ms: place.bounded("warm_up_ms", &self.warm_up_ms, 0..=TIME_MS_MAX)?,
             settle_ms: place.bounded("settle_ms", &self.settle_ms, 0..=TIME_MS_MAX)?,
-        })
+        };
+        match damage_every.filter(|_| workload.may_overtake()) {
+            Some(damage_every) => {
+                let message = format!("the workload {OVERTAKES}");
+                let remedy = "leave damage_every out, set in_flight to 1, or idempotence to true";
+                Err(place.error(damage_every.span(), message, remedy))
+            }
+            None => Ok(workload),
+        }
     }
 }
 
@@ -204,42 +206,22 @@ impl Steady {
     }
 }
 
-impl Fault {
-    fn check(&self, place: &Place<'_>) -> Checked<super::Fault> {
-        let kind = match self.kind.get_ref().as_str() {
-            "kill" => FaultKind::Kill,
-            other => {
-                let message = format!("there is no fault called {other:?} yet");
-                return Err(place.error(self.kind.span(), message, "the faults there are: \"kill\""));
-            }
-        };
-        let role_name = self.aim.role.get_ref();
-        let Some(role) = Role::ALL.into_iter().find(|role| role.name() == role_name) else {
-            let remedy = format!("the roles there are: {}", Role::ALL.map(Role::name).join(", "));
-            return Err(place.error(
-                self.aim.role.span(),
-                format!("nobody plays the role {role_name:?}"),
-                remedy,
-            ));
-        };
-        Ok(super::Fault {
-            kind,
-            role,
-            repeat: place.bounded("repeat", &self.repeat, 1..=REPEAT_MAX)?,
-            gap_ms: place.range("gap_ms", &self.gap_ms, 0..=TIME_MS_MAX)?,
-            heal_after_ms: place.range("heal_after_ms", &self.heal_after_ms, 0..=TIME_MS_MAX)?,
-            ready_within_ms: place.bounded("ready_within_ms", &self.ready_within_ms, 100..=TIME_MS_MAX)?,
-        })
-    }
-}
-
 impl Invariants {
-    fn check(&self, place: &Place<'_>) -> Checked<super::Invariants> {
+    fn check(&self, place: &Place<'_>, faults: &[super::Fault]) -> Checked<super::Invariants> {
+        let is_explainable = faults.iter().all(|fault| fault.kind.is_on_the_way());
         let bound = |key: &str, value: &Option<Spanned<Bound>>, default: super::Bound| match value {
             None => Ok(default),
             Some(value) => match value.get_ref() {
                 Bound::AtMost(count) => Ok(super::Bound::AtMost(*count)),
                 Bound::Word(word) if word == "counted" => Ok(super::Bound::Counted),
+                Bound::Word(word) if word == "explained" && key == "log_duplicates" => match is_explainable {
+                    true => Ok(super::Bound::Explained),
+                    false => {
+                        let message =
+                            "a killed broker loses answers that nobody sees, so duplicates can't be explained";
+                        Err(place.error(value.span(), message, "write \"counted\", or leave the kills out"))
+                    }
+                },
                 Bound::Word(word) => {
                     let remedy = "write the number that is tolerated, such as 0, or \"counted\"";
                     Err(place.error(value.span(), format!("{key} is {word:?}"), remedy))

@@ -33,6 +33,8 @@ pub struct Order {
     pub keep_data: bool,
     /// Name of the folder whose schedule this is.
     pub replay_of: Option<String>,
+    /// Prints nothing but trouble: one of many, whose caller says what came out.
+    pub is_quiet: bool,
 }
 
 /// How it ended.
@@ -71,16 +73,26 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
         scheduled(scenario, schedule).as_secs() + 1
     );
     outln!("folder {}\n", folder.display());
+    carry_out_in(order, &folder, interrupt)
+}
 
-    let mut manifest = manifest(order, &folder);
-    manifest.write(&folder)?;
-    let mut cluster = BundledCluster::start_in(&folder, &order.settings, order.planted)?;
+/// As [`carry_out`], in a folder that exists and is empty.
+///
+/// # Errors
+/// As [`carry_out`].
+pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> anyhow::Result<End> {
+    let (scenario, schedule) = (&order.scenario, &order.schedule);
+    let mut manifest = manifest(order, folder);
+    manifest.write(folder)?;
+    let mut cluster = BundledCluster::start_in(folder, &order.settings, order.planted)?;
     manifest.targets.extend(cluster.receipt());
-    manifest.write(&folder)?;
+    manifest.write(folder)?;
 
-    let mut bar = Bar::start(scenario, schedule);
-    let carried_out = chaos::run::execute(scenario, schedule, &mut cluster, &folder, interrupt, &mut |progress| {
-        bar.tell(progress);
+    let mut bar = (!order.is_quiet).then(|| Bar::start(scenario, schedule));
+    let carried_out = chaos::run::execute(scenario, schedule, &mut cluster, folder, interrupt, &mut |progress| {
+        if let Some(bar) = &mut bar {
+            bar.tell(progress);
+        }
     });
     drop(bar);
     drop(cluster);
@@ -101,24 +113,24 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
             summary.faults,
             folder.display()
         );
-        remove_data(&folder, order.keep_data);
+        remove_data(folder, order.keep_data);
         return Ok(End::Interrupted);
     }
-    let end = judge(&folder)?;
+    let end = judge(folder, order.is_quiet)?;
     if let End::Judged(findings) = &end {
-        if let Some(bug) = order.planted {
+        if let Some(bug) = order.planted.filter(|_| !order.is_quiet) {
             outln!("{}", blamed(bug, findings));
         }
-        remove_data(&folder, order.keep_data || findings.verdict != Verdict::Holds);
+        remove_data(folder, order.keep_data || findings.verdict != Verdict::Holds);
     }
     Ok(end)
 }
 
-/// Judges the histories of a run folder, prints the findings and leaves them in the folder.
+/// Judges the histories of a run folder, prints the findings unless it `is_quiet`, and leaves them in the folder.
 ///
 /// # Errors
 /// A folder that is no run's; a file that can't be written. Histories that can't be judged are no error but inconclusive.
-pub fn judge(folder: &Path) -> anyhow::Result<End> {
+pub fn judge(folder: &Path, is_quiet: bool) -> anyhow::Result<End> {
     let findings = match checker::check_folder(folder) {
         Ok(findings) => findings,
         Err(error @ checker::CheckError::Folder { .. }) => return Err(error.into()),
@@ -129,7 +141,9 @@ pub fn judge(folder: &Path) -> anyhow::Result<End> {
             return Ok(End::Unjudged);
         }
     };
-    out!("{}", render::text(&findings, output::wants_colour()));
+    if !is_quiet {
+        out!("{}", render::text(&findings, output::wants_colour()));
+    }
     for (name, content) in [
         (FINDINGS_FILE, serde_json::to_string_pretty(&findings)?),
         ("findings.txt", render::text(&findings, false)),
@@ -142,7 +156,7 @@ pub fn judge(folder: &Path) -> anyhow::Result<End> {
 }
 
 /// Whether the planted bug was found, and under its right name.
-fn blamed(bug: PlantedBug, findings: &Findings) -> String {
+pub(super) fn blamed(bug: PlantedBug, findings: &Findings) -> String {
     let violated = findings.names(Outcome::Violated);
     match (violated.is_empty(), violated.contains(&bug.breaks())) {
         (true, _) => format!("planted {bug}: NOT FOUND"),

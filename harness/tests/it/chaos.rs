@@ -254,6 +254,89 @@ fn planted_bugs_are_found_and_blamed() {
 }
 
 #[test]
+fn lost_responses_come_twice_only_without_idempotence_and_exactly_then() {
+    let place = Place::new();
+    place.run(&["run", "lost-responses", "--seed", "5"]).expect(0);
+    let folder = place.folder();
+    let findings = json(&folder.join("findings.json"));
+    assert_eq!(
+        (&findings["log_duplicates"]["count"], &findings["lost"]["count"]),
+        (&0.into(), &0.into())
+    );
+    let resent = findings["resent"].as_u64().unwrap();
+    assert!(resent > 0, "{findings}");
+    assert_eq!(findings["faults"].as_array().unwrap().len(), 6);
+    let replay = place.run(&["replay", folder.to_str().unwrap()]).expect(0);
+    assert!(replay.stdout.contains("replay: HOLDS, as before"), "{}", replay.stdout);
+
+    let place = Place::new();
+    let ended = place
+        .run(&["run", "lost-responses", "--idempotence", "off", "--seed", "5"])
+        .expect(0);
+    let folder = place.folder();
+    let findings = json(&folder.join("findings.json"));
+    assert_eq!(findings["log_duplicates"]["count"], findings["resent"]);
+    assert!(findings["resent"].as_u64().unwrap() > 0);
+    let by_fault: u64 = findings["faults"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["duplicates"].as_u64().unwrap())
+        .sum();
+    let alone: u64 = findings["unheard"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["fault"] == 0)
+        .map(|one| one["duplicated"].as_u64().unwrap())
+        .sum();
+    assert_eq!(Value::from(by_fault + alone), findings["log_duplicates"]["count"]);
+    assert!(ended.stdout.contains("drop-response: producer"), "{}", ended.stdout);
+    place.run(&["check", folder.to_str().unwrap()]).expect(0);
+
+    // A broker that forgets sequences is found, and the fault is named.
+    let place = Place::new();
+    let ended = place
+        .run(&["run", "lost-responses", "--planted", "forget-sequences", "--seed", "5"])
+        .expect(1);
+    for said in [
+        "found, blamed on log_duplicates",
+        "its acknowledgement was lost to fault",
+    ] {
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn seeds_count_up_and_keep_the_folders_of_those_that_do_not_hold() {
+    let place = Place::new();
+    let said = place
+        .run(&["run", "cut-producer", "--seeds", "2", "--seed", "3", "--repeat", "1"])
+        .expect(0)
+        .stdout;
+    assert!(
+        said.contains("seed 3: HOLDS") && said.contains("seed 4: HOLDS"),
+        "{said}"
+    );
+    assert!(
+        said.contains("of 2 seeds 2 HOLDS, 0 VIOLATED, 0 INCONCLUSIVE"),
+        "{said}"
+    );
+    let table = fs::read_to_string(place.folder().join("seeds.csv")).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert_eq!(fs::read_dir(place.folder()).unwrap().count(), 1);
+
+    let place = Place::new();
+    let planted = ["run", "lost-responses", "--seeds", "1", "--planted", "forget-sequences"];
+    let said = place.run(&planted).expect(1).stdout;
+    assert!(
+        said.contains("seed 1: VIOLATED") && said.contains("again with --seed 1"),
+        "{said}"
+    );
+    assert_eq!(outcome(&place.folder().join("seed-1"), "log_duplicates"), "violated");
+}
+
+#[test]
 fn a_run_that_misses_its_baseline_is_inconclusive() {
     let place = Place::new();
     let path = place.short(1);
@@ -294,8 +377,10 @@ fn mistakes_are_told_on_stderr_and_start_nothing() {
         (&["run", "kill-broker", "--repeat", "0"], &["1 to 10000"]),
         (
             &["run", "kill-broker", "--planted", "none"],
-            &["ack-before-write, skip-crc"],
+            &["ack-before-write, skip-crc, forget-sequences"],
         ),
+        (&["run", "cut-producer", "--seeds", "0"], &["--seeds"]),
+        (&["run", "cut-producer", "--idempotence", "maybe"], &["on, off"]),
         (&["run", "kill-broker", "--set", "flush"], &["expected KEY=VALUE"]),
         (&["run", "kill-broker", "--set", "no.such.key=1"], &["no.such.key"]),
         (&["check", empty], &["scenario.json", "assay chaos run"]),
@@ -406,14 +491,14 @@ fn serves(id: u32, place: &Place) -> bool {
 fn scenarios_are_listed_shown_and_validated() {
     let place = Place::new();
     let list = place.run(&["list"]).expect(0).stdout;
-    let column = "kill-broker  ".len();
-    assert!(list.starts_with("kill-broker  "), "{list}");
-    assert!(
-        list.lines()
-            .skip(1)
-            .all(|line| line.len() > column && line[..column].trim().is_empty()),
-        "{list}"
-    );
+    let column = "lost-responses  ".len();
+    let names: Vec<&str> = list
+        .lines()
+        .map(|line| line[..column].trim())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(names, ["cut-producer", "kill-broker", "lost-responses"], "{list}");
+    assert!(list.lines().all(|line| line.len() > column), "{list}");
     let text = place.run(&["show", "kill-broker"]).expect(0).stdout;
     assert_eq!(text, KILL_BROKER);
     let copy = place.path().join("copy.toml");

@@ -64,8 +64,21 @@ fn every_event() -> Vec<Event> {
             fault: 3,
             healing: Healing::DidNotStart,
         },
+        Event::FaultBegin {
+            fault: 4,
+            kind: FaultKind::Refuse,
+        },
+        Event::AnswerLost {
+            fault: 4,
+            run: OffsetRun {
+                partition: 2,
+                base_offset: 7,
+                count: 3,
+            },
+        },
+        Event::AnswersUnknown { answers: 2 },
         Event::Crashed,
-        Event::Finished { events: 15 },
+        Event::Finished { events: 18 },
     ]
 }
 
@@ -177,4 +190,12 @@ fn json_lines_read_back_as_the_same_events() {
         .map(|line| serde_json::from_str::<Stamped>(line).unwrap().event)
         .collect();
     assert_eq!(events, every_event());
+}
+
+#[test]
+fn every_kind_of_fault_has_a_code_of_its_own() {
+    for kind in FaultKind::ALL {
+        assert_eq!(FaultKind::from_code(kind.code()), Some(kind));
+    }
+    assert_eq!((FaultKind::from_code(0), FaultKind::from_code(7)), (None, None));
 }

@@ -13,6 +13,7 @@ use kafka_wire::{ApiKey, Cursor, ErrorCode, FrameBuffer, WireError};
 /// Largest response that is accepted; a fetch asks for far less.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 const CREATE_TOPICS_VERSION: i16 = 2;
+const INIT_PRODUCER_ID_VERSION: i16 = 0;
 
 /// What can go wrong between a client and a broker.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,14 @@ pub enum ClientError {
         /// Correlation id that came.
         found: i32,
     },
+    /// No producer id was given.
+    #[error("{address}: the broker gives no producer id: error {code}; try again, or go without idempotence")]
+    ProducerId {
+        /// The broker.
+        address: SocketAddr,
+        /// Kafka's error code.
+        code: i16,
+    },
     /// A topic was refused.
     #[error("the broker refuses to create topic {topic:?}: error {code} {message}; give another name, or delete it")]
     CreateTopic {
@@ -53,6 +62,13 @@ pub enum ClientError {
         /// The broker's words.
         message: String,
     },
+}
+
+/// Names an idempotent producer to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProducerId {
+    pub(super) id: i64,
+    pub(super) epoch: i16,
 }
 
 /// A connection to one broker.
@@ -121,6 +137,30 @@ impl Connection {
                 found,
             })
         }
+    }
+
+    /// Asks for a producer id (InitProducerId version 0), with nothing else in flight.
+    pub(super) fn init_producer_id(&mut self, timeout: Duration) -> Result<ProducerId, ClientError> {
+        let mut request = Vec::new();
+        let (key, version) = (ApiKey::InitProducerId, INIT_PRODUCER_ID_VERSION);
+        let start = start_request(&mut request, key, version, 1, "assay");
+        request.put_nullable_string(None, false); // transactional id
+        request.put_i32(i32::MAX); // transaction timeout, which means nothing without one
+        finish_frame(&mut request, start);
+        self.send(&request)?;
+        let (code, given) = self.receive(Instant::now() + timeout, 1, |frame| {
+            let mut cursor = Cursor::new(frame);
+            let correlation_id = cursor.i32()?;
+            cursor.i32()?; // throttle time
+            let (code, id, epoch) = (cursor.i16()?, cursor.i64()?, cursor.i16()?);
+            cursor.finish()?;
+            Ok((correlation_id, (code, ProducerId { id, epoch })))
+        })?;
+        if code == ErrorCode::None.code() {
+            return Ok(given);
+        }
+        let address = self.address;
+        Err(ClientError::ProducerId { address, code })
     }
 
     fn failed(&self, source: std::io::Error) -> ClientError {

@@ -1,8 +1,11 @@
 //! A producer that repeats every batch with the same sequences until it is acknowledged.
 //!
-//! One batch per partition is in flight at most, so a repeated batch can never overtake a later one. Repeating may store a batch
-//! twice: without idempotence that is the contract. It stops on a flag, between two turns, with nothing in flight.
+//! It works in turns: some batches for each partition, one behind the other, then all answers. What was not acknowledged is repeated
+//! first and in its order in the next turn, so it never overtakes a later batch. Repeating may store a batch twice: without
+//! idempotence that is the contract. With it each batch carries the producer's id and its first sequence, the same ones whenever it
+//! is repeated, on a new connection too. It stops on a flag, between two turns, with nothing in flight.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +15,7 @@ use kafka_wire::{BatchBuilder, ErrorCode, produce};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::connection::{ClientError, Connection};
+use super::connection::{ClientError, Connection, ProducerId};
 use super::{Acks, Identity};
 use crate::history::{CODE_CONNECTION, Event, HistoryError, HistoryWriter, Run};
 
@@ -38,6 +41,10 @@ pub struct ProducerSpec {
     pub batch_records: (u32, u32),
     /// What is asked for.
     pub acks: Acks,
+    /// Whether batches carry a producer id and sequences, so that the broker can tell a repeated one.
+    pub idempotence: bool,
+    /// Batches for one partition in one turn; Kafka's producers keep their order with 5 at most.
+    pub in_flight: u32,
     /// Every nth batch is sent once with a flipped bit before it is sent sound.
     pub damage_every: Option<u32>,
     /// Records per second that it does not exceed outside of bursts; `None` for as fast as acknowledgements come.
@@ -60,7 +67,7 @@ pub struct Control {
 }
 
 /// A batch that waits for its acknowledgement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pending {
     run: Run,
     /// Still to be sent once with a flipped bit.
@@ -82,7 +89,8 @@ enum Meaning {
 fn meaning(code: i16) -> Meaning {
     const NOT_ENOUGH_REPLICAS: i16 = 19;
     match ErrorCode::from_code(code) {
-        Some(ErrorCode::None) => Meaning::Acknowledged,
+        // A duplicate is in the log, and the broker does not know any more where.
+        Some(ErrorCode::None | ErrorCode::DuplicateSequenceNumber) => Meaning::Acknowledged,
         Some(
             ErrorCode::CorruptMessage
             | ErrorCode::UnknownTopicOrPartition
@@ -99,6 +107,9 @@ fn meaning(code: i16) -> Meaning {
             | ErrorCode::FencedLeaderEpoch
             | ErrorCode::UnknownLeaderEpoch
             | ErrorCode::UnsupportedCompressionType
+            | ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::InvalidProducerEpoch
+            | ErrorCode::UnknownProducerId
             | ErrorCode::InvalidRecord,
         ) => Meaning::Refused,
         _ if code == NOT_ENOUGH_REPLICAS => Meaning::Refused,
@@ -115,8 +126,10 @@ pub struct Producer {
     builder: BatchBuilder,
     payload: Vec<u8>,
     frames: Vec<u8>,
-    /// One slot per partition.
-    pending: Vec<Option<Pending>>,
+    /// What has to be repeated, by partition, oldest first.
+    pending: Vec<VecDeque<Pending>>,
+    /// Given by the broker, when there is idempotence; it stays for good.
+    id: Option<ProducerId>,
     next_sequence: Vec<u64>,
     batches: u64,
     correlation_id: i32,
@@ -135,7 +148,8 @@ impl Producer {
             builder: BatchBuilder::new(0),
             payload: Vec::new(),
             frames: Vec::new(),
-            pending: (0..partitions).map(|_| None).collect(),
+            pending: vec![VecDeque::new(); partitions],
+            id: None,
             next_sequence: vec![0; partitions],
             batches: 0,
             correlation_id: 0,
@@ -154,7 +168,7 @@ impl Producer {
         while !control.stop.load(Ordering::Relaxed) {
             let open = match connection.take() {
                 Some(open) => Ok(open),
-                None => Connection::open(self.spec.address, self.spec.request_timeout),
+                None => self.open(),
             };
             let progressed = match open {
                 Ok(mut open) => {
@@ -191,68 +205,45 @@ impl Producer {
         self.history.finish()
     }
 
-    /// Sends one batch for each partition and waits for all answers. Gives the number of acknowledged records, and `None`
+    /// Connects; with idempotence, the first connection asks for a producer id.
+    fn open(&mut self) -> Result<Connection, ClientError> {
+        let timeout = self.spec.request_timeout;
+        let mut connection = Connection::open(self.spec.address, timeout)?;
+        if self.spec.idempotence && self.id.is_none() {
+            self.id = Some(connection.init_producer_id(timeout)?);
+        }
+        Ok(connection)
+    }
+
+    /// Sends some batches for each partition and waits for all answers. Gives the number of acknowledged records, and `None`
     /// when the connection cannot be used any more.
     fn turn(&mut self, connection: &mut Connection, acknowledged: &AtomicU64) -> Result<Option<u64>, HistoryError> {
-        self.frames.clear();
-        let mut announced = Vec::with_capacity(self.pending.len());
         let first_id = self.correlation_id;
-        for partition in 0..self.pending.len() {
-            if self.pending[partition].is_none() {
-                self.pending[partition] = Some(self.new_batch(partition));
-            }
-            let Some(batch) = &mut self.pending[partition] else {
-                continue;
-            };
-            let flipped = batch.damage.then(|| {
-                // Behind the 21 bytes that the CRC does not cover; the same bit is flipped back after sending.
-                self.random
-                    .random_range(kafka_wire::batch::CRC_START * 8..batch.bytes.len() * 8)
-            });
-            if let Some(bit) = flipped {
-                batch.bytes[bit / 8] ^= 1 << (bit % 8);
-            }
-            let (topic, acks) = (&self.spec.topic, self.spec.acks.code());
-            produce::encode_request(
-                &mut self.frames,
-                self.correlation_id,
-                topic,
-                partition as i32,
-                acks,
-                &batch.bytes,
-            );
-            if let Some(bit) = flipped {
-                batch.bytes[bit / 8] ^= 1 << (bit % 8);
-            }
-            announced.push(if batch.damage {
-                Event::SentDamaged(batch.run)
-            } else {
-                Event::Sent(batch.run)
-            });
-            self.correlation_id = self.correlation_id.wrapping_add(1);
-        }
+        let sent = self.batches_of_a_turn();
+        let announced = sent.iter().map(|batch| match batch.damage {
+            true => Event::SentDamaged(batch.run),
+            false => Event::Sent(batch.run),
+        });
         self.history.append_all(announced)?;
 
         let deadline = Instant::now() + self.spec.request_timeout;
+        // Answers may have come before sending failed: they are read all the same.
         let mut failed = connection.send(&self.frames).is_err();
+        let mut answered = true;
         let mut records = 0;
-        for partition in 0..self.pending.len() {
-            let Some(batch) = &mut self.pending[partition] else {
-                continue;
-            };
-            let run = batch.run;
-            let expected = first_id.wrapping_add(partition as i32);
-            let answer = if failed {
-                None
-            } else {
-                receive(connection, deadline, expected, run.partition).ok()
+        for (mut batch, place) in sent.into_iter().zip(0..) {
+            let (run, expected) = (batch.run, first_id.wrapping_add(place));
+            let answer = match answered {
+                true => receive(connection, deadline, expected, run.partition).ok(),
+                false => None,
             };
             let Some(result) = answer else {
-                failed = true;
+                (failed, answered) = (true, false);
                 self.history.append(Event::Failed {
                     run,
                     code: CODE_CONNECTION,
                 })?;
+                self.pending[run.partition as usize].push_back(batch);
                 continue;
             };
             match meaning(result.error) {
@@ -263,7 +254,7 @@ impl Producer {
                     })?;
                     acknowledged.fetch_add(u64::from(run.count), Ordering::Relaxed);
                     records += u64::from(run.count);
-                    self.pending[partition] = None;
+                    continue;
                 }
                 Meaning::Refused => {
                     self.history.append(Event::Refused {
@@ -281,8 +272,44 @@ impl Producer {
                     code: result.error,
                 })?,
             }
+            self.pending[run.partition as usize].push_back(batch);
         }
         Ok((!failed).then_some(records))
+    }
+
+    /// Takes what has to be repeated, fills it up with new batches, and encodes all of it into `frames`, in the order of sending.
+    fn batches_of_a_turn(&mut self) -> Vec<Pending> {
+        self.frames.clear();
+        let mut sent = Vec::with_capacity(self.pending.len() * self.spec.in_flight as usize);
+        for _ in 0..self.spec.in_flight.max(1) {
+            for partition in 0..self.pending.len() {
+                let waiting = self.pending[partition].pop_front();
+                let mut batch = waiting.unwrap_or_else(|| self.new_batch(partition));
+                let flipped = batch.damage.then(|| {
+                    // Behind the 21 bytes that the CRC does not cover; the same bit is flipped back after encoding.
+                    self.random
+                        .random_range(kafka_wire::batch::CRC_START * 8..batch.bytes.len() * 8)
+                });
+                if let Some(bit) = flipped {
+                    batch.bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+                let (topic, acks) = (&self.spec.topic, self.spec.acks.code());
+                produce::encode_request(
+                    &mut self.frames,
+                    self.correlation_id,
+                    topic,
+                    partition as i32,
+                    acks,
+                    &batch.bytes,
+                );
+                if let Some(bit) = flipped {
+                    batch.bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+                self.correlation_id = self.correlation_id.wrapping_add(1);
+                sent.push(batch);
+            }
+        }
+        sent
     }
 
     fn new_batch(&mut self, partition: usize) -> Pending {
@@ -297,6 +324,11 @@ impl Producer {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as i64);
         self.builder.clear(now_ms);
+        if let Some(ProducerId { id, epoch }) = self.id {
+            // Kafka's sequences begin again at 0 behind the largest number.
+            let sequence = (run.base_sequence % (1 << 31)) as i32;
+            self.builder.producer(id, epoch, sequence);
+        }
         for sequence in run.base_sequence..run.end_sequence() {
             let identity = Identity {
                 producer: run.producer,
@@ -351,6 +383,10 @@ mod tests {
             (10, Meaning::Refused),
             (19, Meaning::Refused),
             (87, Meaning::Refused),
+            (45, Meaning::Refused),
+            (46, Meaning::Acknowledged),
+            (47, Meaning::Refused),
+            (59, Meaning::Refused),
             (7, Meaning::Indeterminate),
             (20, Meaning::Indeterminate),
             (56, Meaning::Indeterminate),
