@@ -151,9 +151,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "log.layout",
-        Kind::OneOf(&["partition-log", "commit-log"]),
+        Kind::OneOf(&["partition-log", "commit-log", "null"]),
         "partition-log",
-        "Where batches are stored: partition-log (segments of each partition, as Kafka), commit-log (one log for all partitions, with a consume queue each, as RocketMQ). A data folder keeps the layout it was made with. Not a Kafka setting.",
+        "Where batches are stored: partition-log (segments of each partition, as Kafka), commit-log (one log for all partitions, with a consume queue each, as RocketMQ), null (nowhere: everything is acknowledged, and readers see empty partitions). A data folder keeps the layout it was made with. Not a Kafka setting.",
     ),
     setting(
         "commit.log.entries",

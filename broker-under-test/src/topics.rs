@@ -16,7 +16,9 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
-use crate::log::{Compaction, FlushPolicy, Limits, Log, LogError, LogState, OpenFiles, OpenMode, PartitionLog, io};
+use crate::log::{
+    Compaction, FlushPolicy, Limits, Log, LogError, LogState, NullLog, OpenFiles, OpenMode, PartitionLog, io,
+};
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -165,6 +167,9 @@ impl Topics {
     ) -> Result<Topic, LogError> {
         let limits = self.limits(&entry.settings);
         let open = |p: usize| {
+            if self.is_null(name) {
+                return Ok(Arc::new(NullLog::new()) as Arc<dyn Log>);
+            }
             if let Some(log) = self
                 .shared(name)
                 .and_then(|shared| shared.partition(entry.id, p as i32))
@@ -381,6 +386,9 @@ impl Topics {
 
     /// An empty log in the folder of a partition. What an interrupted creation left there is not the new one's.
     fn fresh_log(&self, name: &str, id: Uuid, partition: usize, limits: Limits) -> Result<Arc<dyn Log>, LogError> {
+        if self.is_null(name) {
+            return Ok(Arc::new(NullLog::new()));
+        }
         if let Some(shared) = self.shared(name) {
             return shared.create(id, name, partition as i32);
         }
@@ -403,6 +411,11 @@ impl Topics {
     ) -> Result<Arc<dyn Log>, LogError> {
         let log = PartitionLog::open(&self.files, dir, limits, mode, state)?;
         Ok(Arc::new(log))
+    }
+
+    /// Whether what is produced to the topic is stored nowhere.
+    fn is_null(&self, topic: &str) -> bool {
+        self.config.text("log.layout") == "null" && !is_internal(topic)
     }
 
     /// The shared log, for topics that are in it.

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use broker_under_test::{Config, PlantedBug, planted};
 
+use crate::scratch::RemoveOnDrop;
+use crate::target;
+
 /// Run the bundled broker until SIGTERM or Ctrl-C
 #[derive(clap::Args)]
 #[command(after_long_help = after_help())]
@@ -23,6 +26,9 @@ pub struct Args {
     /// One setting; repeatable, stronger than the file
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Answer everything and store nothing, for the ceiling of a client: log.layout=null, in a temporary folder unless one is given
+    #[arg(long)]
+    null: bool,
     /// A defect for testing checkers; works only when ASSAY_PLANTED_BUG names the same
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
@@ -55,8 +61,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(port) = args.port {
         config.set("listeners", &format!("PLAINTEXT://127.0.0.1:{port}"), "--port")?;
     }
+    let mut temporary = None;
+    if args.null {
+        config.set("log.layout", target::null::LAYOUT, "--null")?;
+        if config.text("log.dirs").is_empty() {
+            let folder = std::env::temp_dir().join(format!("assay-null-{}", std::process::id()));
+            config.set(
+                "log.dirs",
+                folder.to_str().context("the temporary folder is not UTF-8")?,
+                "--null",
+            )?;
+            temporary = Some(RemoveOnDrop(folder));
+        }
+    }
     let planted = planted_bug(args.planted.as_deref())?;
     broker_under_test::run(config.complete()?, planted)?;
+    drop(temporary);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,9 +6,10 @@
 //! [`WorkerSpec::BareServe`] and [`WorkerSpec::BareTake`] say `{"event":"listening","port":..}`, serve one connection and then answer `done`. What
 //! goes wrong is `{"event":"error","message":".."}` and exit code 3.
 //!
-//! A worker starts no threads and reports no CPU time: the kernel knows it per process.
+//! A worker starts no threads, but for the short ones in which a load reconnects, and reports no CPU time: the kernel knows it per process.
 
 use crate::blocks::{BlockWriter, BlocksSpec, Written};
+use crate::load::{self, Engine, LoadSpec, Loaded};
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
@@ -24,6 +25,7 @@ use crate::native::{ClientError, Phase, PhaseResult};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Longest line on stdin, bytes.
@@ -90,6 +92,23 @@ pub enum WorkerSpec {
         #[serde(default)]
         stored: Option<PathBuf>,
         /// File that the [`Ledger`] of all phases is written to, at the end.
+        #[serde(default)]
+        ledger: Option<PathBuf>,
+    },
+    /// Load topics that exist, record by record.
+    Load {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// What, when, and how.
+        load: Box<LoadSpec>,
+        /// Load before `ready`, ms; each window begins the schedule anew.
+        warmup_ms: u32,
+        /// Load after each `go`; it ends early with `records_max`, or with the trace.
+        window: Phase,
+        /// File that the [`Ledger`] of all that was acknowledged is written to, at the end; of the native client with acks 1 or -1.
         #[serde(default)]
         ledger: Option<PathBuf>,
     },
@@ -215,6 +234,8 @@ pub enum WorkerEvent {
 pub enum WorkerResult {
     /// Of a window of a client, or of [`WorkerSpec::BareAppend`].
     Phase(PhaseResult),
+    /// Of a window of [`WorkerSpec::Load`].
+    Loaded(Box<Loaded>),
     /// Of a window of [`WorkerSpec::LookUp`].
     LookedUp(LookedUp),
     /// Of a window of [`WorkerSpec::WriteBlocks`].
@@ -330,6 +351,31 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                 self.windows(warmup, || client.run(window).map(WorkerResult::Phase))?;
                 // Not before, as it would be work of the window.
                 return Ok(ledger.map_or(Ok(()), |path| client.ledger().write(&path))?);
+            }
+            WorkerSpec::Load {
+                address,
+                security,
+                load,
+                warmup_ms,
+                window,
+                ledger,
+            } => {
+                let mut engine = Engine::new((*load).clone(), load::connect(&address, &security, &load)?)?;
+                if ledger.is_some() && engine.client().ledger().is_none() {
+                    let message =
+                        "only the native client with acks 1 or -1 keeps a ledger: ask for none, or change the client";
+                    return Err(ClientError::Spec(message.to_owned()).into());
+                }
+                let mut run = |phase: Phase| engine.run(phase.duration(), &mut |_| ControlFlow::Continue(()));
+                let warmup = warmup_phase(warmup_ms).map(&mut run).transpose()?;
+                let warmup = warmup.map(|loaded| loaded.phase);
+                self.windows(warmup, || {
+                    run(window).map(|loaded| WorkerResult::Loaded(Box::new(loaded)))
+                })?;
+                let Some((path, kept)) = ledger.zip(engine.client().ledger()) else {
+                    return Ok(());
+                };
+                return Ok(kept.write(&path)?);
             }
             WorkerSpec::BareReceive {
                 address,

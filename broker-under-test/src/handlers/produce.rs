@@ -177,7 +177,11 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
         let message = format!("{} bytes, max.message.bytes is {}", batch.len(), topic.batch_bytes_max);
         return Err((ErrorCode::MessageTooLarge, message).into());
     }
-    let header = match BatchHeader::checked_from_client(batch) {
+    let checked = match log.is_stored() {
+        true => BatchHeader::checked_from_client(batch),
+        false => BatchHeader::parse(batch),
+    };
+    let header = match checked {
         Err(BatchError::Crc { .. }) if call.broker.planted == Some(PlantedBug::SkipCrc) => BatchHeader::parse(batch),
         checked => checked,
     };
@@ -200,7 +204,7 @@ fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Fl
         let message = "zstd needs Produce version 7 (KIP-110)".to_owned();
         return Err((ErrorCode::UnsupportedCompressionType, message).into());
     }
-    if topic.is_compacted && !has_keys(header, batch) {
+    if topic.is_compacted && log.is_stored() && !has_keys(header, batch) {
         let message = format!(
             "Compacted topic cannot accept message without key in topic partition {}-{}.",
             p.topic, p.partition

@@ -12,6 +12,7 @@ mod group_commit;
 mod index;
 mod indexes;
 mod lookup;
+mod null;
 mod open;
 mod open_files;
 mod partition;
@@ -27,6 +28,7 @@ pub use commit_log::CommitLog;
 pub use compaction::Compaction;
 pub use file::{LogFile, LogSlice};
 pub use group_commit::GroupCommit;
+pub use null::NullLog;
 pub use open_files::{FileHandle, OpenFiles};
 pub use partition::{Limits, OpenMode, PartitionLog};
 pub use producers::{Producers, SequenceError};
@@ -46,7 +48,12 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// The leader epoch that is stamped into batches.
     fn leader_epoch(&self) -> i32;
 
-    /// Appends one batch that was checked already; one that an idempotent producer repeats is answered as the first one was, and not appended. It may be
+    /// Whether what is appended is kept, so that it has to be checked.
+    fn is_stored(&self) -> bool {
+        true
+    }
+
+    /// Appends one batch that was checked already, if it is stored; one that an idempotent producer repeats is answered as the first one was, and not appended. It may be
     /// acknowledged when [`Log::await_flush`] says so.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ mod flush;
 #[cfg(test)]
 mod idempotence;
 #[cfg(test)]
+mod null;
+#[cfg(test)]
 mod open_files;
 #[cfg(test)]
 mod produce;

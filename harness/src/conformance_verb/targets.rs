@@ -53,6 +53,7 @@ pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Ru
             };
             Kafka::start(&spec).map(Running::Kafka)
         }
+        TargetName::Null => bail!("null can't be asked: it stores nothing, and the script reads what it has stored"),
         TargetName::RocketMq => bail!("rocketmq can't be asked: the script is of Kafka's protocol"),
         TargetName::Cluster(address) => match address.0.endpoints() {
             [one] => {

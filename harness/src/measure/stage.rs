@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use results::schema::{Phase, PhasePoint, PhaseSummary, TargetReceipt};
-use workloads::definition::{BUNDLED, CLUSTER, Definition, KAFKA, TARGET_FACTOR, Work};
+use workloads::definition::{BUNDLED, CLUSTER, Definition, KAFKA, NULL, TARGET_FACTOR, Work};
 use workloads::native::admin::Admin;
 use workloads::native::endpoint::Bootstrap;
 use workloads::native::security::{Security, Tls};
@@ -17,7 +17,7 @@ use crate::measure::bench::Setup;
 use crate::target::bundled::{BrokerSpec, BundledBroker};
 use crate::target::connected::Cluster;
 use crate::target::kafka::{Kafka, KafkaSpec};
-use crate::target::{Available, CONGESTION_CONTROL};
+use crate::target::{Available, CONGESTION_CONTROL, null};
 
 /// The factor that decides about durability.
 const FLUSH_POLICY: &str = "flush.policy";
@@ -56,6 +56,7 @@ pub struct Told {
 pub struct Stage {
     kafka: Option<Kafka>,
     bundled: Option<BundledBroker>,
+    null: Option<BundledBroker>,
     cluster: Option<Cluster>,
     /// Topics that were made on the cluster and not deleted yet.
     guests: RefCell<Vec<String>>,
@@ -77,6 +78,7 @@ impl Stage {
         let mut stage = Stage {
             kafka: None,
             bundled: None,
+            null: None,
             cluster: None,
             guests: RefCell::default(),
             told: Told::default(),
@@ -104,6 +106,12 @@ impl Stage {
                                 true => stage.bundled = Some(broker),
                                 false => broker.stop()?,
                             }
+                        }
+                        NULL if stage.null.is_none() => {
+                            doing("starting null");
+                            let broker = stage.start_null(part, setup)?;
+                            stage.told.receipts.push(with_terms(broker.receipt(&[]), part, setup));
+                            stage.null = Some(broker);
                         }
                         CLUSTER if stage.cluster.is_none() => {
                             let cluster = available.cluster().context("a cluster")?.clone();
@@ -180,6 +188,20 @@ impl Stage {
         Ok(broker)
     }
 
+    fn start_null(&mut self, part: &Definition, setup: &Setup) -> anyhow::Result<BundledBroker> {
+        let began = Instant::now();
+        let broker = BundledBroker::start(&BrokerSpec {
+            data_dir: setup.scratch.join(NULL),
+            port: 0,
+            settings: null::settings(part.settings_for(NULL)),
+            cpus: setup.cpus.as_ref().map(|(broker, _)| broker.clone()),
+            log: setup.scratch.join("null.log"),
+            planted: None,
+        })?;
+        self.started(part, NULL, 0, began.elapsed());
+        Ok(broker)
+    }
+
     fn started(&mut self, part: &Definition, target: &str, attempt: u32, took: Duration) {
         self.told.points.push(PhasePoint {
             experiment: part.name.clone(),
@@ -248,8 +270,9 @@ impl Stage {
                     replicas: 1,
                 }
             }
-            BUNDLED => {
-                let broker = self.bundled.as_ref().with_context(not_running)?;
+            BUNDLED | NULL => {
+                let running = if target == NULL { &self.null } else { &self.bundled };
+                let broker = running.as_ref().with_context(not_running)?;
                 Served {
                     brokers: broker.address().into(),
                     security: Security::default(),
@@ -313,6 +336,9 @@ impl Stage {
     /// A topic stays, or a broker does not end well.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.clear_guests()?;
+        if let Some(broker) = self.null.take() {
+            broker.stop()?;
+        }
         if let Some(broker) = self.bundled.take() {
             broker.stop()?;
         }

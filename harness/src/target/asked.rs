@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use workloads::definition::{BUNDLED, CLUSTER, KAFKA, MACHINE};
+use workloads::definition::{BUNDLED, CLUSTER, KAFKA, MACHINE, NULL};
 
 use super::connected::Cluster;
 use super::{TargetName, jars, kafka};
@@ -16,6 +16,7 @@ pub const CONGESTION_CONTROL: &str = "socket.congestion.control";
 #[derive(Debug)]
 pub struct Targets {
     bundled: bool,
+    null: bool,
     kafka: bool,
     cluster: Option<Cluster>,
 }
@@ -26,6 +27,7 @@ pub struct Available {
     /// The machine itself, when nobody asked for a broker instead.
     machine: bool,
     bundled: bool,
+    null: bool,
     kafka: bool,
     cluster: Option<Cluster>,
     /// Whole sentences: which target is left out, why, and how to get it.
@@ -38,12 +40,14 @@ impl Targets {
     pub fn asked(names: &[TargetName], client_properties: Option<&Path>) -> anyhow::Result<Self> {
         let mut targets = Targets {
             bundled: false,
+            null: false,
             kafka: false,
             cluster: None,
         };
         for name in names {
             match name {
                 TargetName::Bundled => targets.bundled = true,
+                TargetName::Null => targets.null = true,
                 TargetName::Kafka => targets.kafka = true,
                 TargetName::RocketMq => {
                     bail!("rocketmq can be fetched, started and stopped (`assay target`), but not driven yet")
@@ -74,12 +78,13 @@ impl Targets {
         is_named: bool,
         settings: &Settings,
     ) -> anyhow::Result<Available> {
-        let names_none = !self.bundled && !self.kafka && self.cluster.is_none();
+        let names_none = !self.bundled && !self.null && !self.kafka && self.cluster.is_none();
         let defaults = experiment.default_targets();
         let wants = |name: &str, asked: bool| asked || (names_none && defaults.iter().any(|target| target == name));
         let mut available = Available {
             machine: wants(MACHINE, false),
             bundled: wants(BUNDLED, self.bundled),
+            null: wants(NULL, self.null),
             kafka: false,
             cluster: self.cluster.clone(),
             skipped: Vec::new(),
@@ -116,6 +121,7 @@ impl Available {
         let all = [
             (MACHINE, self.machine),
             (BUNDLED, self.bundled),
+            (NULL, self.null),
             (KAFKA, self.kafka),
             (CLUSTER, cluster),
         ];

@@ -12,6 +12,7 @@ use broker_under_test::ControlClient;
 use broker_under_test::control::Info;
 use results::schema::TargetReceipt;
 
+use super::null;
 use crate::process::{self, Cpus, Process};
 
 /// What `--target` calls it.
@@ -111,7 +112,10 @@ impl BundledBroker {
             kept.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         TargetReceipt {
-            name: NAME.to_owned(),
+            name: match self.info.settings.get("log.layout").map(String::as_str) {
+                Some(null::LAYOUT) => null::NAME.to_owned(),
+                _ => NAME.to_owned(),
+            },
             version: self.info.version.clone(),
             effective_config: stable(&self.info.settings),
             differs_from_default: stable(&self.info.differs),
@@ -159,6 +163,7 @@ impl BundledBroker {
 fn durability_class(settings: &BTreeMap<String, String>) -> String {
     let setting = |name: &str| settings.get(name).map_or("", String::as_str);
     let flush = match setting("flush.policy") {
+        _ if setting("log.layout") == null::LAYOUT => return "none: nothing is stored".to_owned(),
         "every-batch" => "flushed before the acknowledgement".to_owned(),
         "interval" => format!("flushed every {} ms", setting("log.flush.interval.ms")),
         _ => "page cache (no flush before the acknowledgement)".to_owned(),

@@ -12,6 +12,7 @@ mod jvm;
 pub mod kafka;
 mod kafka_config;
 mod kafka_receipt;
+pub mod null;
 pub mod place;
 mod ports;
 mod protocol;
@@ -45,6 +46,8 @@ pub struct Unavailable {
 pub enum TargetName {
     /// The bundled broker.
     Bundled,
+    /// The bundled broker without a log: the ceiling of every client that produces.
+    Null,
     /// Apache Kafka, started by the harness.
     Kafka,
     /// Apache RocketMQ, started by the harness.
@@ -59,12 +62,14 @@ impl FromStr for TargetName {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             bundled::NAME => Ok(Self::Bundled),
+            null::NAME => Ok(Self::Null),
             kafka::NAME => Ok(Self::Kafka),
             rocketmq::NAME => Ok(Self::RocketMq),
             _ if text.starts_with(cluster::SCHEME) => text.parse().map(Self::Cluster),
             _ => Err(format!(
-                "there is no target '{text}'; there are: {}, {}, {}, and {}host:port,host:port for a cluster that runs already",
+                "there is no target '{text}'; there are: {}, {}, {}, {}, and {}host:port,host:port for a cluster that runs already",
                 bundled::NAME,
+                null::NAME,
                 kafka::NAME,
                 rocketmq::NAME,
                 cluster::SCHEME
@@ -77,6 +82,7 @@ impl fmt::Display for TargetName {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Bundled => f.write_str(bundled::NAME),
+            Self::Null => f.write_str(null::NAME),
             Self::Kafka => f.write_str(kafka::NAME),
             Self::RocketMq => f.write_str(rocketmq::NAME),
             Self::Cluster(address) => address.fmt(f),
@@ -99,12 +105,12 @@ mod tests {
 
     #[test]
     fn targets_are_named_and_mistakes_get_the_list() {
-        for text in ["bundled", "kafka", "rocketmq", "kafka://h:1,127.0.0.1:2"] {
+        for text in ["bundled", "null", "kafka", "rocketmq", "kafka://h:1,127.0.0.1:2"] {
             assert_eq!(text.parse::<TargetName>().unwrap().to_string(), text);
         }
         let wrong = "kafak".parse::<TargetName>().unwrap_err();
         assert!(
-            wrong.contains("'kafak'") && wrong.contains("bundled, kafka, rocketmq"),
+            wrong.contains("'kafak'") && wrong.contains("bundled, null, kafka, rocketmq"),
             "{wrong}"
         );
         assert!("kafka://h".parse::<TargetName>().unwrap_err().contains("host:port"));

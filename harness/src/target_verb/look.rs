@@ -32,7 +32,10 @@ pub fn subject(text: &str) -> Result<Subject, String> {
         TargetName::Kafka => Ok(Subject::Started(Name::Kafka)),
         TargetName::RocketMq => Ok(Subject::Started(Name::Rocketmq)),
         TargetName::Cluster(address) => Ok(Subject::Cluster(address)),
-        TargetName::Bundled => Err("the bundled broker is started by `assay broker` and has no status here".to_owned()),
+        TargetName::Bundled | TargetName::Null => Err(
+            "the bundled broker is started by `assay broker`, with --null or without, and has no status here"
+                .to_owned(),
+        ),
     }
 }
 

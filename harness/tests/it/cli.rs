@@ -377,3 +377,27 @@ fn a_broker_has_its_port_and_folder_alone_and_stops_on_sigterm() {
     kill(pid, Signal::SIGINT).unwrap();
     Ended::of(&arguments, child).code(0);
 }
+
+#[test]
+fn the_null_broker_needs_no_folder_and_leaves_none() {
+    let place = Place::new();
+    let arguments = ["broker", "--null", "--port", "0"];
+    let mut command = place.command(&arguments);
+    let child = command.env("TMPDIR", place.path()).spawn().unwrap();
+    let folder = place.path().join(format!("assay-null-{}", child.id()));
+    let mut info = None;
+    eventually("the broker answers", || {
+        info = ControlClient::connect(&folder)
+            .and_then(|mut control| control.info())
+            .ok();
+        info.is_some()
+    });
+    assert_eq!(info.unwrap().settings["log.layout"], "null");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    Ended::of(&arguments, child).code(0);
+    assert!(!folder.exists());
+    place
+        .assay(&["run", "zero-copy", "--target", "null"])
+        .code(3)
+        .complains(&["is made for bundled, kafka"]);
+}

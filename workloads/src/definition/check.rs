@@ -6,8 +6,8 @@ use super::arms::{self, Grid};
 use super::claims::Claims;
 use super::error::DefinitionError;
 use super::{
-    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, Payload, TARGET_FACTOR, TopicSettings,
-    WarmUp, Work, blocks, load, look_up, read, wire,
+    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, NULL, Payload, TARGET_FACTOR,
+    TopicSettings, WarmUp, Work, blocks, load, look_up, read, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -166,7 +166,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
     };
     let claims = claims.check(&file.claims)?;
 
-    let targets = [BUNDLED.to_owned(), KAFKA.to_owned(), MACHINE.to_owned()];
+    let targets = [BUNDLED, NULL, KAFKA, MACHINE].map(str::to_owned);
     let target = match &file.target {
         Some(target) => source.known("target", target, &targets)?,
         None => BUNDLED.to_owned(),
@@ -294,6 +294,10 @@ fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> 
     match (work, target) {
         (Work::Blocks(_), MACHINE) => None,
         (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
+        (_, NULL) => Some((
+            "the target null stores nothing, and what is stored here is read or checked afterwards",
+            "write target = \"bundled\"",
+        )),
         (_, MACHINE) => Some(("the machine alone has no broker", "only `[blocks]` does without one")),
         (Work::LookUp(_) | Work::Read(_), BUNDLED) => None,
         (Work::LookUp(_), _) => Some(("the index is a setting of the bundled broker", "remove `target`")),

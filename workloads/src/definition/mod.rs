@@ -594,6 +594,8 @@ impl Definition {
 
 /// Name of the bundled broker as a target.
 pub const BUNDLED: &str = "bundled";
+/// Name of the bundled broker that stores nothing, as a target: the ceiling of clients.
+pub const NULL: &str = "null";
 /// Name of Apache Kafka as a target.
 pub const KAFKA: &str = "kafka";
 /// Name of a cluster that runs already, as a target.

@@ -140,7 +140,7 @@ impl Engine {
         let mut seeds = ChaCha8Rng::seed_from_u64(spec.seed);
         let mut seed = || seeds.random::<u64>();
         Ok(Self {
-            pool: RecordPool::build(&spec.payload, seed())?,
+            pool: RecordPool::build(&spec.payload, spec.producer.batch_bytes, seed())?,
             keys: KeySource::open(&spec.keys, seed())?,
             placer: Placer::new(
                 spec.partitioner,

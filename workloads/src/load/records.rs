@@ -9,10 +9,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a pool, about.
-const POOL_BYTES: usize = 16 << 20;
+/// Batches that a pool fills, about, and the bytes that it takes all the same.
+const POOL_BATCHES: usize = 4;
+const POOL_BYTES: (usize, usize) = (2 << 20, 256 << 20);
 /// Records of a pool at most, and at least.
-const POOL_RECORDS_MAX: usize = 1 << 16;
+const POOL_RECORDS_MAX: usize = 1 << 18;
 const POOL_RECORDS_MIN: usize = 16;
 /// Widest spread of log-normal sizes: with it a thousandth is 500 times the median.
 const SIGMA_MAX: f64 = 2.0;
@@ -142,19 +143,20 @@ impl RecordPool {
     ///
     /// # Errors
     /// A figure that cannot work, or a file that gives no records.
-    pub fn build(payload: &LoadPayload, seed: u64) -> Result<Self, ClientError> {
+    pub fn build(payload: &LoadPayload, batch_bytes: u32, seed: u64) -> Result<Self, ClientError> {
         payload.check()?;
+        let pool_bytes = (batch_bytes as usize * POOL_BATCHES).clamp(POOL_BYTES.0, POOL_BYTES.1);
         let mut source = RecordSource::open(&payload.content, seed)?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut pool = Self {
-            bytes: Vec::with_capacity(POOL_BYTES),
+            bytes: Vec::with_capacity(pool_bytes),
             places: Vec::new(),
             next: 0,
         };
         let bytes_min = if payload.stamped { STAMP_BYTES } else { 1 };
         let mut record = Vec::new();
         while pool.places.len() < POOL_RECORDS_MIN
-            || (pool.bytes.len() < POOL_BYTES && pool.places.len() < POOL_RECORDS_MAX)
+            || (pool.bytes.len() < pool_bytes && pool.places.len() < POOL_RECORDS_MAX)
         {
             let start = pool.bytes.len();
             let size = payload.sizes.draw(&mut random, bytes_min);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     fn sizes(payload: &LoadPayload) -> Vec<usize> {
-        let mut pool = RecordPool::build(payload, 1).unwrap();
+        let mut pool = RecordPool::build(payload, 1, 1).unwrap();
         let size = |_| {
             let size = pool.front().len();
             pool.advance();
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_values() {
-        let of = |seed| RecordPool::build(&payload(Sizes::Range { min: 30, max: 40 }), seed).unwrap();
+        let of = |seed| RecordPool::build(&payload(Sizes::Range { min: 30, max: 40 }), 1, seed).unwrap();
         assert_eq!(of(1).bytes, of(1).bytes);
         assert_ne!(of(1).bytes, of(2).bytes);
     }
@@ -239,11 +241,11 @@ mod tests {
         let path = file.path().to_owned();
         let mut lines = LoadPayload::new(PayloadSpec::File { path, cut: Cut::Lines });
         assert_eq!(
-            RecordPool::build(&lines, 0).unwrap().front(),
+            RecordPool::build(&lines, 1, 0).unwrap().front(),
             b"short                   "
         );
         lines.stamped = false;
-        assert_eq!(RecordPool::build(&lines, 0).unwrap().front(), b"short");
+        assert_eq!(RecordPool::build(&lines, 1, 0).unwrap().front(), b"short");
     }
 
     #[test]

@@ -38,11 +38,6 @@ const RETRY_NS: u64 = 100_000_000;
 const RECONNECT_NS: (u64, u64) = (20_000_000, 1_000_000_000);
 const NS_PER_MS: u64 = 1_000_000;
 
-/// A sequence that does not follow the one in front of it.
-const OUT_OF_ORDER_SEQUENCE: i16 = 45;
-/// A batch that is there already, longer ago than a broker remembers its offset.
-const DUPLICATE_SEQUENCE: i16 = 46;
-
 /// The producer; see [`Producing`].
 pub struct NativeProducer {
     settings: ProducerSettings,
@@ -307,7 +302,9 @@ impl NativeProducer {
             self.counts.errors += 1;
             return self.fail(batch, "an answer that leaves the partition out", at_ns, on);
         };
-        if code == 0 || (code == DUPLICATE_SEQUENCE && self.settings.idempotence) {
+        // What a broker has already, without remembering its offset, is there all the same.
+        let is_there = code == ErrorCode::DuplicateSequenceNumber.code() && self.settings.idempotence;
+        if code == 0 || is_there {
             if let Some(ledger) = self.ledger.as_mut().filter(|_| base_offset >= 0) {
                 let bytes = batch.bytes().len() as u64;
                 ledger.partitions[batch.place].add(base_offset, batch.records(), bytes, batch.crc());
@@ -317,9 +314,9 @@ impl NativeProducer {
         self.counts.errors += 1;
         self.renewal.wants_leaders |= has_moved(code);
         // A sequence out of order is the fault of a batch in front of it that has to be sent again, if there is one.
-        let may_pass = match code {
-            OUT_OF_ORDER_SEQUENCE => lane.waits_before(batch.number),
-            code => may_pass(code),
+        let may_pass = match ErrorCode::from_code(code) {
+            Some(ErrorCode::OutOfOrderSequenceNumber) => lane.waits_before(batch.number),
+            _ => may_pass(code),
         };
         match may_pass && self.settings.retries {
             true => self.send_again(batch, at_ns + RETRY_NS, at_ns, on),
