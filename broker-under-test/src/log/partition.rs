@@ -404,8 +404,10 @@ impl Log for PartitionLog {
         let flushed = self.commit.flushed() as i64;
         let active = self.active();
         let mut synced = lock(&self.indexes_synced);
-        if flushed > active.base_offset.max(*synced) {
-            match active.sync_indexes() {
+        if flushed > active.base_offset.max(*synced) && !self.offline.load(Ordering::Acquire) {
+            // A write that failed may be tried again, a flush never: entries that it lost would be believed below a later recovery point.
+            let written = active.write_indexes();
+            match written.and_then(|()| self.or_offline(active.sync_indexes())) {
                 Ok(()) => *synced = flushed,
                 Err(error) => tracing::error!(%error, "the recovery point stays where it is"),
             }

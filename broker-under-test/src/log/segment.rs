@@ -250,6 +250,14 @@ impl Segment {
         }
     }
 
+    /// Writes the index entries that wait.
+    pub fn write_indexes(&self) -> Result<(), LogError> {
+        match self.indexes.get() {
+            Some(indexes) if !self.sealed => indexes.write(),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the index entries that wait and flushes the files.
     pub fn sync_indexes(&self) -> Result<(), LogError> {
         match self.indexes.get() {

@@ -293,3 +293,17 @@ fn a_full_disk_when_producers_are_written_down() {
     drop(broken.client);
     broken.server.take().unwrap().stop().unwrap();
 }
+
+#[test]
+fn an_index_whose_flush_failed_is_never_vouched_for() {
+    let mut broken = Broken::start(&[("flush.policy", "interval")]);
+    let log = broken.server.as_ref().unwrap().broker.topics.log("sick", 0).unwrap();
+    let failing = broken.arm(FaultKind::FailFlush, "sick-0/00000000000000000000.index");
+    log.flush().unwrap();
+    assert_eq!(log.recovery_point(), 0);
+    assert_eq!(broken.disk.disarm(failing), 1);
+    assert_eq!(log.recovery_point(), 0, "a second flush says nothing of the first one");
+    broken.fails("offline");
+    drop(log);
+    broken.nothing_is_lost(false);
+}
