@@ -1,4 +1,4 @@
-//! Loads of every kind over the native producer, against the bundled broker.
+//! Every codec, acks, linger, restarts, full queues; a worker, and the broker that stores nothing.
 
 use broker_under_test::{Config, Server};
 use kafka_wire::{BatchIter, Decompressor};
