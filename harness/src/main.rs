@@ -17,6 +17,7 @@ mod fact_check;
 mod facts;
 mod interrupt;
 mod list_verb;
+mod load_verb;
 mod measure;
 mod process;
 mod progress;
@@ -50,6 +51,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(run_verb::Args),
+    Load(Box<load_verb::Args>),
     Chaos(chaos_verb::Args),
     /// List experiments and fault scenarios
     List,
@@ -103,6 +105,7 @@ fn assay() -> ExitCode {
     };
     let outcome = match cli.verb {
         Verb::Run(args) => run_verb::run(&args),
+        Verb::Load(args) => load_verb::run(&args),
         Verb::Chaos(args) => interrupt::install().and_then(|()| chaos_verb::run(args, interrupt::flag())),
         Verb::List => list_verb::list(),
         Verb::Show(args) => list_verb::show(&args),
@@ -112,7 +115,7 @@ fn assay() -> ExitCode {
         Verb::Conformance(args) => conformance_verb::run(&args),
         Verb::Broker(args) => broker_verb::run(args),
         Verb::Doctor(args) => doctor_verb::run(&args),
-        Verb::Worker => Ok(worker_verb::run()),
+        Verb::Worker => worker_verb::run(),
     };
     match outcome {
         Ok(code) => code,

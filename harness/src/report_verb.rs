@@ -3,20 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use results::load::LoadRun;
 use results::report::Rendered;
 
-use crate::output;
+use crate::{load_verb, output};
 
-/// Draw the report of a run folder again
+/// Draw the report of a run folder, or of a load's, again
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of a run
+    /// Folder of a run or a load
     dir: PathBuf,
 }
 
 /// Renders and prints.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    render_and_print(&args.dir)?;
+    if LoadRun::is_in(&args.dir) {
+        load_verb::render_and_print(&args.dir)?;
+    } else {
+        render_and_print(&args.dir)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

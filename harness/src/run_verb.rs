@@ -82,7 +82,8 @@ impl From<Profile> for ProfileName {
     }
 }
 
-fn parse_cut(text: &str) -> Result<Cut, String> {
+/// `lines`, or a number of bytes.
+pub fn parse_cut(text: &str) -> Result<Cut, String> {
     match text {
         "lines" => Ok(Cut::Lines),
         bytes => match bytes.parse() {

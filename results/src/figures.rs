@@ -156,6 +156,15 @@ pub fn cell_legend(card: &ExperimentCard) -> Option<String> {
     (sizes > 1).then(|| labels.join(", "))
 }
 
+/// Microseconds for people: `12 µs`, `3.5 ms`, `1 s`.
+pub fn duration_us(value_us: f64) -> String {
+    match value_us {
+        value if value < 1_000.0 => format!("{} µs", short(value)),
+        value if value < 1_000_000.0 => format!("{} ms", short(value / 1_000.0)),
+        value => format!("{} s", short(value / 1_000_000.0)),
+    }
+}
+
 /// Per cent of a share with at most one decimal: `4.2 %`.
 pub fn per_cent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share).replace(".0 %", " %")
@@ -187,6 +196,11 @@ mod tests {
     #[test]
     fn short_figures_end_without_zeros() {
         assert_eq!([0.2, 1_500.0, 12.0, 0.45].map(short), ["0.2", "1,500", "12", "0.45"]);
+    }
+
+    #[test]
+    fn durations_have_their_unit() {
+        assert_eq!([5.0, 1_500.0, 2e6].map(duration_us), ["5 µs", "1.5 ms", "2 s"]);
     }
 
     #[test]

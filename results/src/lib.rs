@@ -11,6 +11,7 @@ pub mod compare;
 pub mod estimate;
 pub mod export;
 pub mod figures;
+pub mod load;
 pub mod reader;
 pub mod report;
 pub mod schema;

@@ -156,7 +156,10 @@ fn read_plan(text: &TextFile, notes: &mut Vec<String>) -> Result<Vec<PlannedTria
     Ok(plan)
 }
 
-fn read_latencies(text: &TextFile, notes: &mut Vec<String>) -> Result<BTreeMap<String, Histogram<u64>>, RunError> {
+pub(crate) fn read_latencies(
+    text: &TextFile,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, Histogram<u64>>, RunError> {
     let mut merged: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
     let mut deserializer = Deserializer::new();
     for (number, line) in text.whole_lines(notes) {
@@ -378,14 +381,14 @@ impl Row<'_> {
 }
 
 /// A file's text with its path, for error messages.
-struct TextFile {
+pub(crate) struct TextFile {
     path: PathBuf,
     contents: String,
 }
 
 impl TextFile {
     /// The file, or nothing when it isn't there. Bytes that are no UTF-8 are replaced: a crash may leave such a tail.
-    fn read(path: PathBuf) -> Result<Option<Self>, RunError> {
+    pub(crate) fn read(path: PathBuf) -> Result<Option<Self>, RunError> {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(Self {
                 path,
@@ -397,7 +400,7 @@ impl TextFile {
     }
 
     /// The text up to the last line end: a writer that died in the middle of a write leaves a line without one.
-    fn whole_text(&self, notes: &mut Vec<String>) -> &str {
+    pub(crate) fn whole_text(&self, notes: &mut Vec<String>) -> &str {
         let end = self.contents.rfind('\n').map_or(0, |index| index + 1);
         if end < self.contents.len() {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy();

@@ -6,10 +6,13 @@
 //! [`WorkerSpec::BareServe`] and [`WorkerSpec::BareTake`] say `{"event":"listening","port":..}`, serve one connection and then answer `done`. What
 //! goes wrong is `{"event":"error","message":".."}` and exit code 3.
 //!
-//! A worker starts no threads, but for the short ones in which a load reconnects, and reports no CPU time: the kernel knows it per process.
+//! [`WorkerSpec::Load`] tells how far it is, `{"event":"produced",..}`, when `ticks_ms` is not 0; a thread writes these lines, as no record may be
+//! late for them. Whoever runs the worker may end such a window early by a flag.
+//!
+//! A worker starts no other threads, but for the short ones in which a load reconnects, and reports no CPU time: the kernel knows it per process.
 
 use crate::blocks::{BlockWriter, BlocksSpec, Written};
-use crate::load::{self, Engine, LoadSpec, Loaded};
+use crate::load::{self, Engine, LoadSpec, Loaded, ProducedTick, Tick, TickJoiner};
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
@@ -27,9 +30,14 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Longest line on stdin, bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Ticks that wait to be written.
+const TICKS_WAITING_MAX: usize = 8;
 
 /// Exit code of a worker that did its task.
 pub const EXIT_DONE: u8 = 0;
@@ -111,6 +119,9 @@ pub enum WorkerSpec {
         /// File that the [`Ledger`] of all that was acknowledged is written to, at the end; of the native client with acks 1 or -1.
         #[serde(default)]
         ledger: Option<PathBuf>,
+        /// How often the window is told of, ms; 0 for never.
+        #[serde(default)]
+        ticks_ms: u32,
     },
     /// Look up places in a topic.
     LookUp {
@@ -216,6 +227,8 @@ pub enum WorkerEvent {
         /// What the warm-up moved; absent without one.
         warmup: Option<PhaseResult>,
     },
+    /// How far a window of [`WorkerSpec::Load`] is.
+    Produced(ProducedTick),
     /// The task, or a window of it, is over.
     Done {
         /// What came of it.
@@ -270,9 +283,9 @@ enum WorkerError {
     Pipe(#[from] io::Error),
 }
 
-/// Does one task and returns the exit code of the process.
-pub fn run(input: impl BufRead, output: impl Write) -> u8 {
-    let mut driver = Driver { input, output };
+/// Does one task and returns the exit code of the process. Once `stop` is set, windows of a load end at their next tick.
+pub fn run(input: impl BufRead, output: impl Write + Send, stop: &AtomicBool) -> u8 {
+    let mut driver = Driver { input, output, stop };
     let Err(error) = driver.work() else { return EXIT_DONE };
     // Whoever started the worker may be gone, and then nobody is left to be told.
     let _ = driver.say(&WorkerEvent::Error {
@@ -282,12 +295,13 @@ pub fn run(input: impl BufRead, output: impl Write) -> u8 {
 }
 
 /// The two pipes to whoever started the worker.
-struct Driver<I, O> {
+struct Driver<'a, I, O> {
     input: I,
     output: O,
+    stop: &'a AtomicBool,
 }
 
-impl<I: BufRead, O: Write> Driver<I, O> {
+impl<I: BufRead, O: Write + Send> Driver<'_, I, O> {
     fn work(&mut self) -> Result<(), WorkerError> {
         let result = match serde_json::from_str(&self.line()?)? {
             WorkerSpec::Fetch {
@@ -359,6 +373,7 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                 warmup_ms,
                 window,
                 ledger,
+                ticks_ms,
             } => {
                 let mut engine = Engine::new((*load).clone(), load::connect(&address, &security, &load)?)?;
                 if ledger.is_some() && engine.client().ledger().is_none() {
@@ -366,11 +381,14 @@ impl<I: BufRead, O: Write> Driver<I, O> {
                         "only the native client with acks 1 or -1 keeps a ledger: ask for none, or change the client";
                     return Err(ClientError::Spec(message.to_owned()).into());
                 }
-                let mut run = |phase: Phase| engine.run(phase.duration(), &mut |_| ControlFlow::Continue(()));
-                let warmup = warmup_phase(warmup_ms).map(&mut run).transpose()?;
+                let mut warm_up = |phase: Phase| engine.run(phase.duration(), &mut |_| ControlFlow::Continue(()));
+                let warmup = warmup_phase(warmup_ms).map(&mut warm_up).transpose()?;
                 let warmup = warmup.map(|loaded| loaded.phase);
-                self.windows(warmup, || {
-                    run(window).map(|loaded| WorkerResult::Loaded(Box::new(loaded)))
+                self.telling_windows(warmup, ticks_ms, |tell| {
+                    let on =
+                        &mut |tick: &Tick<'_>| tell.tell(|joiner| joiner.produced(tick).map(WorkerEvent::Produced));
+                    let loaded = engine.run(window.duration(), on)?;
+                    Ok(WorkerResult::Loaded(Box::new(loaded)))
                 })?;
                 let Some((path, kept)) = ledger.zip(engine.client().ledger()) else {
                     return Ok(());
@@ -461,6 +479,34 @@ impl<I: BufRead, O: Write> Driver<I, O> {
         Ok(())
     }
 
+    /// The same with windows that tell how far they are, and that may be ended early.
+    fn telling_windows(
+        &mut self,
+        warmup: Option<PhaseResult>,
+        ticks_ms: u32,
+        mut window: impl FnMut(&mut Teller<'_>) -> Result<WorkerResult, ClientError>,
+    ) -> Result<(), WorkerError> {
+        self.say(&WorkerEvent::Ready { warmup })?;
+        while self.go_again()? {
+            let (stop, output) = (self.stop, &mut self.output);
+            let (result, written) = std::thread::scope(|scope| {
+                let (events, told) = sync_channel(TICKS_WAITING_MAX);
+                let writer = scope.spawn(move || told.iter().try_for_each(|event| write_line(output, &event)));
+                let mut teller = Teller {
+                    joiner: (ticks_ms > 0).then(|| TickJoiner::every(ticks_ms)),
+                    events,
+                    stop,
+                };
+                let result = window(&mut teller);
+                drop(teller);
+                (result, writer.join())
+            });
+            written.map_err(|_| io::Error::other("the thread that writes ticks panicked"))??;
+            self.say(&WorkerEvent::Done { result: result? })?;
+        }
+        Ok(())
+    }
+
     /// Waits for a command: true for `go`, false for `quit` or the end of stdin.
     fn go_again(&mut self) -> Result<bool, WorkerError> {
         match self.line()?.trim() {
@@ -477,10 +523,35 @@ impl<I: BufRead, O: Write> Driver<I, O> {
     }
 
     fn say(&mut self, event: &WorkerEvent) -> io::Result<()> {
-        let mut line = serde_json::to_string(event)?;
-        line.push('\n');
-        self.output.write_all(line.as_bytes())?;
-        self.output.flush()
+        write_line(&mut self.output, event)
+    }
+}
+
+fn write_line(output: &mut impl Write, event: &WorkerEvent) -> io::Result<()> {
+    let mut line = serde_json::to_string(event)?;
+    line.push('\n');
+    output.write_all(line.as_bytes())?;
+    output.flush()
+}
+
+/// Where a window tells how far it is.
+struct Teller<'a> {
+    joiner: Option<TickJoiner>,
+    events: SyncSender<WorkerEvent>,
+    stop: &'a AtomicBool,
+}
+
+impl Teller<'_> {
+    /// Tells what the joiner makes of a tick; a break when the window is to end.
+    fn tell(&mut self, join: impl FnOnce(&mut TickJoiner) -> Option<WorkerEvent>) -> ControlFlow<()> {
+        if let Some(event) = self.joiner.as_mut().and_then(join) {
+            // The writer has ended when nobody reads any more: the next word to them fails too.
+            let _ = self.events.send(event);
+        }
+        match self.stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -502,7 +573,7 @@ mod tests {
     /// Runs a worker on a script of input lines.
     fn script(lines: &[String]) -> (u8, Vec<WorkerEvent>) {
         let mut output = Vec::new();
-        let code = run(lines.join("\n").as_bytes(), &mut output);
+        let code = run(lines.join("\n").as_bytes(), &mut output, &AtomicBool::new(false));
         let events = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         (code, events.map(|line| serde_json::from_slice(line).unwrap()).collect())
     }
@@ -620,7 +691,7 @@ mod tests {
         let input = BufReader::new(theirs.try_clone().unwrap());
         Started {
             pipe: BufReader::new(ours),
-            thread: std::thread::spawn(move || run(input, theirs)),
+            thread: std::thread::spawn(move || run(input, theirs, &AtomicBool::new(false))),
         }
     }
 }

@@ -60,23 +60,41 @@ impl Worker {
             // Also before an event that is there already: short windows never wait for a tick.
             interrupt::check()?;
             match self.events.recv_timeout(TICK) {
-                Ok(event) => match event? {
-                    WorkerEvent::Error { message } => bail!("the client failed: {message}"),
-                    event => return Ok(event),
-                },
+                Ok(event) => return self.heard(event?),
                 Err(RecvTimeoutError::Timeout) => tick(),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.process.wait(Duration::from_secs(1))?;
-                    bail!(
-                        "the client process ended: {}",
-                        status.map_or("?".to_owned(), crate::process::describe)
-                    );
-                }
+                Err(RecvTimeoutError::Disconnected) => return self.ended(),
             }
             if Instant::now() > deadline {
                 bail!("the client process said nothing for {SILENCE_MAX:?}");
             }
         }
+    }
+
+    /// The next event, if one comes within `wait`. It does not look for Ctrl-C: whoever asks wants what was measured until then.
+    ///
+    /// # Errors
+    /// What the worker reports, or its end.
+    pub fn try_hear(&mut self, wait: Duration) -> anyhow::Result<Option<WorkerEvent>> {
+        match self.events.recv_timeout(wait) {
+            Ok(event) => self.heard(event?).map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => self.ended(),
+        }
+    }
+
+    fn heard(&self, event: WorkerEvent) -> anyhow::Result<WorkerEvent> {
+        match event {
+            WorkerEvent::Error { message } => bail!("the client failed: {message}"),
+            event => Ok(event),
+        }
+    }
+
+    fn ended<T>(&mut self) -> anyhow::Result<T> {
+        let status = self.process.wait(Duration::from_secs(1))?;
+        bail!(
+            "the client process ended: {}",
+            status.map_or("?".to_owned(), crate::process::describe)
+        );
     }
 
     /// Waits until the worker is warmed up and idle.

@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod read;

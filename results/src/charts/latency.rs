@@ -6,15 +6,13 @@ use hdrhistogram::Histogram;
 
 use crate::analysis::{CellAnalysis, ExperimentAnalysis};
 use crate::figures;
+use crate::load::SAMPLES_ABOVE_MIN;
 
 use super::layout::{AXIS, Frame, GRID, INK, LABEL_SIZE, MARGIN, MUTED, SMALL_SIZE, Scale, WIDTH};
 use super::layout::{duration_us, legend, log_ticks, look};
 use super::scene::{Anchor, Scene, text_width};
 
-/// A percentile with fewer samples above it says nothing.
-const SAMPLES_ABOVE_MIN: f64 = 10.0;
-
-const PERCENTILES: [(f64, &str); 6] = [
+pub(super) const PERCENTILES: [(f64, &str); 6] = [
     (0.5, "50"),
     (0.9, "90"),
     (0.99, "99"),

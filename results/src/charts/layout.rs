@@ -1,6 +1,6 @@
 //! What all charts share: colours, scales with readable ticks, title, legend and footer.
 
-use crate::figures;
+pub(crate) use crate::figures::duration_us;
 use crate::schema::ExperimentCard;
 
 use super::scene::{Anchor, Colour, Marker, Scene, text_width};
@@ -194,15 +194,6 @@ pub(crate) fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
     fitting.or(candidates.last()).cloned().unwrap_or_default()
 }
 
-/// Microseconds for people: `12 µs`, `3.5 ms`, `1 s`.
-pub(crate) fn duration_us(value_us: f64) -> String {
-    match value_us {
-        value if value < 1_000.0 => format!("{} µs", figures::short(value)),
-        value if value < 1_000_000.0 => format!("{} ms", figures::short(value / 1_000.0)),
-        value => format!("{} s", figures::short(value / 1_000_000.0)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,10 +217,5 @@ mod tests {
             logarithmic: true,
         };
         assert_eq!((scale.at(10.0), scale.at(1e6), scale.at(0.0)), (100.0, 200.0, 0.0));
-    }
-
-    #[test]
-    fn durations_have_their_unit() {
-        assert_eq!([5.0, 1_500.0, 2e6].map(duration_us), ["5 µs", "1.5 ms", "2 s"]);
     }
 }

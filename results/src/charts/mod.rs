@@ -9,6 +9,8 @@ mod compared;
 mod forest;
 mod latency;
 mod layout;
+mod lines;
+mod load;
 mod over_time;
 mod scaling;
 mod scene;
@@ -20,11 +22,12 @@ use crate::analysis::beside::Beside;
 use crate::analysis::{Analysis, CellAnalysis, ExperimentAnalysis};
 use crate::figures;
 use crate::reader::Run;
-use crate::schema::{Better, ClaimCard, ExperimentCard, MACHINE_TARGET, Manifest};
+use crate::schema::{Better, ClaimCard, ExperimentCard, MACHINE_TARGET, MachineReceipt, Manifest};
 use crate::tables::COST_METRIC;
 pub use compared::draw as draw_comparison;
 use forest::{Forest, Reference, Row};
 use layout::{Frame, look};
+pub use load::draw_load;
 pub use scene::ChartError;
 use scene::Scene;
 
@@ -547,7 +550,10 @@ fn phases_footer(manifest: &Manifest) -> String {
 }
 
 fn machine(manifest: &Manifest) -> String {
-    let machine = &manifest.machine;
+    of_machine(&manifest.machine)
+}
+
+fn of_machine(machine: &MachineReceipt) -> String {
     let cores = if machine.cores == 1 {
         "1 core".to_owned()
     } else {
@@ -659,6 +665,11 @@ mod tests {
 
     /// No text is cut off, and none lies on another.
     fn is_legible(Sketch { slug, scene, .. }: &Sketch) {
+        assert_legible(slug, scene);
+    }
+
+    /// The same of any chart.
+    pub(super) fn assert_legible(slug: &str, scene: &Scene) {
         let boxes = boxes(scene);
         for (index, (text, [left, top, right, bottom])) in boxes.iter().enumerate() {
             let inside = *left >= 0.0 && *top >= 0.0 && *right <= scene.width && *bottom <= scene.height;

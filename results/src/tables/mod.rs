@@ -4,6 +4,7 @@
 
 mod compared;
 mod grid;
+mod load;
 mod measured;
 mod sheet;
 mod text;
@@ -15,6 +16,7 @@ use crate::figures;
 pub use compared::{comparison_as_markdown, comparison_for_terminal};
 pub use grid::{Grid, GridRow, Kind};
 use grid::{grid_as_markdown, grid_for_terminal};
+pub use load::LoadTables;
 pub(crate) use measured::arm_of;
 pub use measured::{all_metrics, measurements, other_ratios, side_by_side};
 pub use sheet::{Sheet, SheetRow};

@@ -12,6 +12,8 @@ mod files;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod partitions;
 #[cfg(test)]
 mod reference;

@@ -20,6 +20,7 @@ mod recorder;
 pub mod records;
 pub mod spec;
 pub mod stamp;
+pub mod ticks;
 mod trace;
 mod zipf;
 
@@ -33,6 +34,7 @@ pub use partitioner::Partitioner;
 pub use records::{LoadPayload, Sizes};
 pub use spec::{ClientKind, LoadSpec, ProducerSettings};
 pub use stamp::Stamp;
+pub use ticks::{ProducedTick, TickJoiner};
 
 use crate::native::{Bootstrap, ClientError, Security};
 

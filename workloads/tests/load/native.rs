@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use workloads::load::{
     Arrivals, ClientCounts, Delivered, Engine, Handed, Keys, LoadPayload, LoadSpec, Loaded, NativeProducer, Outgoing,
@@ -396,11 +397,12 @@ fn a_worker_loads_in_windows_and_leaves_a_ledger() {
             single_pass: false,
         },
         ledger: Some(path.clone()),
+        ticks_ms: 0,
     };
     let drive = |task: &WorkerSpec| {
         let input = format!("{}\ngo\ngo\nquit\n", serde_json::to_string(task).unwrap());
         let mut output = Vec::new();
-        let code = worker::run(input.as_bytes(), &mut output);
+        let code = worker::run(input.as_bytes(), &mut output, &AtomicBool::new(false));
         let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let events: Vec<WorkerEvent> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
         (code, events)

@@ -1,0 +1,299 @@
+//! `assay load` as a person starts it: counts that must agree, files, what is left on a cluster, Ctrl-C, and mistakes.
+
+use std::path::{Path, PathBuf};
+
+use broker_under_test::ControlClient;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use results::load::{LoadRun, Timing};
+use workloads::native::{Admin, Bootstrap, Security};
+
+use crate::support::{Ended, Place, eventually};
+
+/// `assay load` with small records in a short window.
+fn load(place: &Place, arguments: &[&str]) -> Ended {
+    let short = [
+        "load",
+        "--record-bytes",
+        "100",
+        "--warm-up",
+        "0.2",
+        "--seconds",
+        "1",
+        "--seed",
+        "7",
+    ];
+    place.assay(&[&short[..], arguments].concat())
+}
+
+fn opened(folder: &Path) -> LoadRun {
+    let run = LoadRun::open(folder).unwrap();
+    assert!(run.notes.is_empty(), "{:?}", run.notes);
+    run
+}
+
+#[test]
+fn a_window_is_told_and_every_file_says_the_same() {
+    let place = Place::new();
+    let ended = load(
+        &place,
+        &[
+            "--produce",
+            "2000",
+            "--partitions",
+            "3",
+            "--linger-ms",
+            "50",
+            "--compression",
+            "lz4",
+        ],
+    );
+    let ended = ended.code(0).says(&[
+        "Load on bundled",
+        "topic load, 3 partitions",
+        "acknowledged",
+        "2,000 records in",
+        "intended to acknowledged",
+        "producer CPU",
+        "broker CPU",
+    ]);
+    assert!(ended.stderr.contains("/s  "), "no live line:\n{}", ended.stderr);
+    let folder = place.run_folder();
+    let run = opened(&folder);
+    let produced = run.manifest.produced.unwrap();
+    assert_eq!((produced.records, produced.failed_records), (2_000, 0));
+    assert_eq!(produced.record_bytes, 200_000);
+    assert!(produced.batch_bytes < produced.raw_bytes, "{produced:?}");
+    // The intervals hold all of it, the last acknowledgements too.
+    assert_eq!(run.series.iter().map(|row| row.acknowledged).sum::<u64>(), 2_000);
+    for timing in [Timing::Acknowledged, Timing::Service, Timing::Lateness] {
+        assert_eq!(run.latencies[&timing].len(), 2_000, "{timing:?}");
+    }
+    assert!(!folder.join("scratch").exists());
+    let summary = std::fs::read(folder.join("summary.md")).unwrap();
+    let again = place.assay(&["report", folder.to_str().unwrap()]).code(0);
+    assert_eq!(
+        again.stdout,
+        ended
+            .stdout
+            .replace(relative(&place, &folder), folder.to_str().unwrap())
+    );
+    assert_eq!(summary, std::fs::read(folder.join("summary.md")).unwrap());
+    place.assert_nothing_left();
+}
+
+/// A folder as the command itself names it.
+fn relative<'a>(place: &Place, folder: &'a Path) -> &'a str {
+    folder.strip_prefix(place.path()).unwrap().to_str().unwrap()
+}
+
+#[test]
+fn an_objective_that_nothing_keeps_is_told_and_decides_when_it_is_required() {
+    let place = Place::new();
+    let search = [
+        "--find-max",
+        "--objective",
+        "max < 1 us",
+        "--find-from",
+        "4",
+        "--try-seconds",
+        "0.5",
+    ];
+    load(&place, &search)
+        .code(0)
+        .says(&["Not even 1 records/s keep max < 1 us.", "broken", "max was "]);
+    let run = opened(&place.run_folder());
+    let found = run.manifest.found.unwrap();
+    assert_eq!((found.rate, found.tried.len()), (None, 3));
+    assert!(run.manifest.produced.is_none() && run.series.is_empty());
+    let required = [
+        &["--produce", "200", "--objective", "max < 1 us", "--require-objective"][..],
+        &[],
+    ]
+    .concat();
+    load(&place, &required)
+        .code(1)
+        .says(&["The window broke max < 1 us: max was "]);
+    let kept = [
+        "--produce",
+        "200",
+        "--objective",
+        "p50<60s",
+        "--require-objective",
+        "--set",
+        "log.layout=commit-log",
+    ];
+    load(&place, &kept).code(0).says(&["The window kept p50 < 60 s."]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn ctrl_c_ends_a_window_with_its_table() {
+    let place = Place::new();
+    let arguments = ["load", "--produce", "500", "--seconds", "600", "--warm-up", "0"];
+    let child = place.start(&arguments);
+    let rows = || {
+        let folder = place.runs().first().cloned().unwrap_or_default();
+        let text = std::fs::read_to_string(folder.join("series.csv")).unwrap_or_default();
+        text.lines().count()
+    };
+    eventually("a second is over", || rows() > 1);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    Ended::of(&arguments, child)
+        .code(130)
+        .says(&["It was interrupted", "intended to acknowledged"]);
+    let run = opened(&place.run_folder());
+    let produced = run.manifest.produced.unwrap();
+    assert!(run.manifest.interrupted && produced.records > 0 && produced.failed_records == 0);
+    assert_eq!(
+        run.series.iter().map(|row| row.acknowledged).sum::<u64>(),
+        produced.records
+    );
+    place.assert_nothing_left();
+}
+
+/// A broker that runs already, in a folder of its own.
+struct Running {
+    place: Place,
+    child: Option<std::process::Child>,
+    address: String,
+}
+
+impl Running {
+    const ARGUMENTS: [&'static str; 5] = ["broker", "--port", "0", "--data-dir", "data"];
+
+    fn start() -> Self {
+        let place = Place::new();
+        let child = Some(place.start(&Self::ARGUMENTS));
+        let mut port = 0;
+        eventually("the broker answers", || {
+            let info = ControlClient::connect(&place.path().join("data")).and_then(|mut control| control.info());
+            port = info.as_ref().map_or(0, |info| info.port);
+            info.is_ok()
+        });
+        let address = format!("127.0.0.1:{port}");
+        Self { place, child, address }
+    }
+
+    fn topics(&self) -> Vec<String> {
+        let brokers: Bootstrap = self.address.parse().unwrap();
+        Admin::connect(&brokers, &Security::default())
+            .unwrap()
+            .list_topics()
+            .unwrap()
+    }
+
+    fn stop(mut self) {
+        let child = self.child.take().unwrap();
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        Ended::of(&Self::ARGUMENTS, child).code(0);
+        self.place.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_cluster_keeps_nothing_that_was_not_there_before() {
+    let (broker, place) = (Running::start(), Place::new());
+    let target = format!("kafka://{}", broker.address);
+    let on = |arguments: &[&str]| load(&place, &[&["--target", &target], arguments].concat());
+    on(&["--partitions", "2", "--produce", "300"])
+        .code(0)
+        .says(&["300 records in", "topic assay-load-"]);
+    assert_eq!(broker.topics(), [] as [&str; 0]);
+    on(&["--topic", "mine", "--produce", "300"])
+        .code(3)
+        .complains(&["there is no topic `mine`", "--partitions"]);
+    on(&["--topic", "mine", "--partitions", "2", "--keep", "--produce", "300"]).code(0);
+    on(&["--topic", "mine", "--produce", "300"])
+        .code(0)
+        .says(&["300 records in", "2 partitions"]);
+    on(&["--topic", "mine", "--partitions", "2", "--produce", "300"])
+        .code(3)
+        .complains(&["TopicAlreadyExists"]);
+    assert_eq!(broker.topics(), ["mine"]);
+
+    let arguments = [
+        "load",
+        "--target",
+        &target,
+        "--partitions",
+        "1",
+        "--produce",
+        "100",
+        "--seconds",
+        "600",
+        "--out",
+        "stopped",
+    ];
+    let child = place.start(&arguments);
+    let began = |place: &Place| -> Option<PathBuf> {
+        let folder = std::fs::read_dir(place.path().join("stopped"))
+            .ok()?
+            .next()?
+            .ok()?
+            .path();
+        folder.join("series.csv").exists().then_some(folder)
+    };
+    eventually("the window begins", || began(&place).is_some());
+    assert_eq!(broker.topics().len(), 2);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    Ended::of(&arguments, child).code(130);
+    assert_eq!(broker.topics(), ["mine"]);
+    broker.stop();
+    place.assert_nothing_left();
+}
+
+#[test]
+fn mistakes_have_a_hint_and_leave_nothing() {
+    let place = Place::new();
+    for (arguments, hints) in [
+        (&[][..], &["nothing to do: give --produce RATE"][..]),
+        (&["--produce", "fast"], &["`fast` is no rate", "poisson:RATE"]),
+        (&["--produce", "max", "--acks", "2"], &["0, 1 or all"]),
+        (
+            &["--produce", "max", "--idempotence", "--acks", "1"],
+            &["idempotence needs acks=-1"],
+        ),
+        (
+            &["--produce", "max", "--record-bytes", "10"],
+            &["records of 10 bytes", "choose"],
+        ),
+        (
+            &["--produce", "max", "--compression", "brotli"],
+            &["no compression: choose none, gzip"],
+        ),
+        (&["--produce", "max", "--client", "java"], &["native or librdkafka"]),
+        (&["--produce", "max", "--seconds", "0"], &["seconds from 0.1"]),
+        (
+            &["--produce", "max", "--set", "no.such.setting=1"],
+            &["no.such.setting"],
+        ),
+        (&["--find-max"], &["--find-max needs an --objective"]),
+        (
+            &["--find-max", "--objective", "p98<1ms"],
+            &["is no objective", "p99 < 10 ms"],
+        ),
+        (
+            &["--find-max", "--objective", "p99<1ms", "--produce", "max"],
+            &["--find-max searches a rate"],
+        ),
+        (&["--produce", "5", "--target", "rocketmq"], &["not driven yet"]),
+        (
+            &["--produce", "5", "--target", "kafka://h:1"],
+            &["--topic", "--partitions"],
+        ),
+        (
+            &["--produce", "5", "--target", "kafka://127.0.0.1:1", "--topic", "t"],
+            &["can't connect"],
+        ),
+        (
+            &["--produce", "5", "--client-properties", "x"],
+            &["is for a kafka:// target"],
+        ),
+        (&["--produce", "5", "--payload", "no/such/file"], &["no/such/file"]),
+    ] {
+        place.assay(&[&["load"], arguments].concat()).code(3).complains(hints);
+    }
+    assert_eq!(place.runs(), [] as [PathBuf; 0]);
+    place.assert_nothing_left();
+}
