@@ -6,13 +6,16 @@
 //! [`WorkerSpec::BareServe`] and [`WorkerSpec::BareTake`] say `{"event":"listening","port":..}`, serve one connection and then answer `done`. What
 //! goes wrong is `{"event":"error","message":".."}` and exit code 3.
 //!
-//! [`WorkerSpec::Load`] tells how far it is, `{"event":"produced",..}`, when `ticks_ms` is not 0; a thread writes these lines, as no record may be
-//! late for them. Whoever runs the worker may end such a window early by a flag.
+//! [`WorkerSpec::Load`] and [`WorkerSpec::Consume`] tell how far they are, `{"event":"produced",..}` and `{"event":"received",..}`, when
+//! `ticks_ms` is not 0; a thread writes these lines, as no record may be late for them. Whoever runs the worker may end such a window early by
+//! a flag.
 //!
 //! A worker starts no other threads, but for the short ones in which a load reconnects, and reports no CPU time: the kernel knows it per process.
 
 use crate::blocks::{BlockWriter, BlocksSpec, Written};
-use crate::load::{self, Engine, LoadSpec, Loaded, ProducedTick, Tick, TickJoiner};
+use crate::load::{
+    self, ConsumeSpec, ConsumeTick, Consumed, Consumer, Engine, LoadSpec, Loaded, ProducedTick, Tick, TickJoiner,
+};
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
@@ -32,6 +35,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
 /// Longest line on stdin, bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -119,6 +123,23 @@ pub enum WorkerSpec {
         /// File that the [`Ledger`] of all that was acknowledged is written to, at the end; of the native client with acks 1 or -1.
         #[serde(default)]
         ledger: Option<PathBuf>,
+        /// How often the window is told of, ms; 0 for never.
+        #[serde(default)]
+        ticks_ms: u32,
+    },
+    /// Consume what a load produces, and tell how long it took from end to end.
+    Consume {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// What, from where, and how; looked up before `ready`, so that nothing is missed that is produced afterwards.
+        consume: ConsumeSpec,
+        /// Reading after each `go`, if it is not ended early; then it goes on to the end of what lies there.
+        window: Phase,
+        /// How long that may take, ms.
+        drain_ms: u32,
         /// How often the window is told of, ms; 0 for never.
         #[serde(default)]
         ticks_ms: u32,
@@ -229,6 +250,8 @@ pub enum WorkerEvent {
     },
     /// How far a window of [`WorkerSpec::Load`] is.
     Produced(ProducedTick),
+    /// How far a window of [`WorkerSpec::Consume`] is.
+    Received(ConsumeTick),
     /// The task, or a window of it, is over.
     Done {
         /// What came of it.
@@ -249,6 +272,8 @@ pub enum WorkerResult {
     Phase(PhaseResult),
     /// Of a window of [`WorkerSpec::Load`].
     Loaded(Box<Loaded>),
+    /// Of a window of [`WorkerSpec::Consume`].
+    Consumed(Box<Consumed>),
     /// Of a window of [`WorkerSpec::LookUp`].
     LookedUp(LookedUp),
     /// Of a window of [`WorkerSpec::WriteBlocks`].
@@ -394,6 +419,23 @@ impl<I: BufRead, O: Write + Send> Driver<'_, I, O> {
                     return Ok(());
                 };
                 return Ok(kept.write(&path)?);
+            }
+            WorkerSpec::Consume {
+                address,
+                security,
+                consume,
+                window,
+                drain_ms,
+                ticks_ms,
+            } => {
+                let mut consumer = Consumer::connect(&address, &security, consume)?;
+                let drain = Duration::from_millis(u64::from(drain_ms));
+                return self.telling_windows(None, ticks_ms, |tell| {
+                    let on =
+                        &mut |tick: &ConsumeTick| tell.tell(|joiner| joiner.received(tick).map(WorkerEvent::Received));
+                    let consumed = consumer.run(window.duration(), drain, on)?;
+                    Ok(WorkerResult::Consumed(Box::new(consumed)))
+                });
             }
             WorkerSpec::BareReceive {
                 address,

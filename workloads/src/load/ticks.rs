@@ -1,5 +1,6 @@
 //! What a window tells while it goes on: ticks of the engine and of the consumer, several joined into one, as a worker writes them down.
 
+use super::consume::ConsumeTick;
 use super::engine::Tick;
 use crate::native::phase::{histogram_text, latency_histogram};
 use hdrhistogram::Histogram;
@@ -45,6 +46,14 @@ impl TickJoiner {
             due_ns: every_ns,
             sum: latency_histogram(),
         }
+    }
+
+    /// Adds a tick of the consumer.
+    pub fn received(&mut self, tick: &ConsumeTick) -> Option<ConsumeTick> {
+        Some(ConsumeTick {
+            end_to_end_ns: self.add(tick.elapsed_ns, &tick.end_to_end_ns)?,
+            ..tick.clone()
+        })
     }
 
     /// Adds a tick of the engine.

@@ -10,3 +10,4 @@ mod bench;
 mod end_to_end;
 mod engine;
 mod trouble;
+mod worker;
