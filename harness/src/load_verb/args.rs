@@ -123,6 +123,15 @@ pub struct ProduceArgs {
     /// Connections to each leader, of the native client
     #[arg(long, value_name = "N", default_value = "1")]
     pub connections: u32,
+    /// One of librdkafka's own properties, with --client librdkafka; repeat it for more
+    #[arg(long = "producer-property", value_name = "KEY=VALUE", value_parser = property)]
+    pub producer_properties: Vec<(String, String)>,
+}
+
+/// A property as a user gives it.
+fn property(pair: &str) -> Result<(String, String), String> {
+    let (key, value) = pair.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// The search.

@@ -156,6 +156,7 @@ fn producing(args: &Args, seed: u64) -> anyhow::Result<Option<LoadSpec>> {
             buffer_bytes: produce.buffer_bytes,
             connections: produce.connections,
             retries: produce.retries || produce.idempotence,
+            properties: produce.producer_properties.iter().cloned().collect(),
             ..ProducerSettings::default()
         },
         records_max: None,

@@ -244,6 +244,33 @@ fn a_cluster_keeps_nothing_that_was_not_there_before() {
 }
 
 #[test]
+fn librdkafka_carries_a_load_too() {
+    let place = Place::new();
+    let arguments = [
+        "--produce",
+        "2000",
+        "--client",
+        "librdkafka",
+        "--producer-property",
+        "linger.ms=20",
+    ];
+    load(&place, &arguments)
+        .code(0)
+        .says(&["2,000 records in", "librdkafka, batches of"]);
+    let run = opened(&place.run_folder());
+    let produced = run.manifest.produced.unwrap();
+    assert_eq!((produced.records, produced.failed_records), (2_000, 0));
+    assert_eq!(produced.batch_bytes, produced.raw_bytes, "nothing is compressed");
+    assert_eq!(run.latencies[&Timing::Acknowledged].len(), 2_000);
+
+    let wrong = [&arguments[..4], &["--producer-property", "linger=20"]].concat();
+    load(&place, &wrong)
+        .code(3)
+        .complains(&["linger=20: No such configuration property"]);
+    place.assert_nothing_left();
+}
+
+#[test]
 fn mistakes_have_a_hint_and_leave_nothing() {
     let place = Place::new();
     for (arguments, hints) in [
@@ -291,6 +318,14 @@ fn mistakes_have_a_hint_and_leave_nothing() {
             &["is for a kafka:// target"],
         ),
         (&["--produce", "5", "--payload", "no/such/file"], &["no/such/file"]),
+        (
+            &["--produce", "5", "--producer-property", "linger.ms=1"],
+            &["the native producer has no property `linger.ms`", "librdkafka"],
+        ),
+        (
+            &["--produce", "5", "--client", "librdkafka", "--connections", "2"],
+            &["one connection to each broker"],
+        ),
     ] {
         place.assay(&[&["load"], arguments].concat()).code(3).complains(hints);
     }

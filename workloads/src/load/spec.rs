@@ -201,6 +201,8 @@ impl ProducerSettings {
             )
         } else if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             format!("{} connections: choose 1 to {CONNECTIONS_MAX}", self.connections)
+        } else if self.client == ClientKind::Librdkafka && self.connections > 1 {
+            "librdkafka has one connection to each broker: choose the native client for more".to_owned()
         } else if !timeout_is_right(self.request_timeout_ms) || !timeout_is_right(self.delivery_timeout_ms) {
             format!(
                 "timeouts of {} ms (request) and {} ms (delivery): choose 1 to {TIMEOUT_MS_MAX}",
@@ -305,6 +307,13 @@ mod tests {
         );
         assert!(of(&|spec| spec.producer.buffer_bytes = 0).contains("send queue"));
         assert!(of(&|spec| spec.producer.connections = 0).contains("connections"));
+        assert!(
+            of(&|spec| {
+                spec.producer.client = ClientKind::Librdkafka;
+                spec.producer.connections = 2;
+            })
+            .contains("one connection to each broker")
+        );
         assert!(of(&|spec| spec.producer.delivery_timeout_ms = 0).contains("0 ms (delivery)"));
     }
 
