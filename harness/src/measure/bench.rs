@@ -7,6 +7,7 @@ use workloads::definition::{BUNDLED, Definition, ProfileName, Work};
 use workloads::payload::PayloadSpec;
 
 use crate::measure::blocks::BlocksBench;
+use crate::measure::client::ClientBench;
 use crate::measure::listener::Listener;
 use crate::measure::load::LoadBench;
 use crate::measure::look_ups::LookUps;
@@ -47,6 +48,8 @@ pub enum Bench<'a> {
     LookUps(LookUps<'a>),
     /// Readers of the bundled broker.
     Read(ReadBench<'a>),
+    /// Clients as applications have them.
+    Client(ClientBench<'a>),
 }
 
 impl<'a> Bench<'a> {
@@ -65,6 +68,7 @@ impl<'a> Bench<'a> {
             Work::Blocks(blocks) => Bench::Blocks(BlocksBench::prepare(definition, blocks, stage, setup, doing)?),
             Work::LookUp(look_up) => Bench::LookUps(LookUps::prepare(definition, look_up, stage, setup, doing)?),
             Work::Read(read) => Bench::Read(ReadBench::new(definition, read, setup)),
+            Work::Client(client) => Bench::Client(ClientBench::prepare(definition, client, stage, setup, doing)?),
             Work::Fetch(fetch) if definition.target == BUNDLED => {
                 Bench::Paths(Paths::prepare(definition, fetch, setup, doing)?)
             }
@@ -84,6 +88,7 @@ impl<'a> Bench<'a> {
             Bench::Blocks(blocks) => blocks.run(trial, check),
             Bench::LookUps(look_ups) => look_ups.run(trial, check),
             Bench::Read(read) => read.run(trial, check),
+            Bench::Client(client) => client.run(trial, check, stage),
         }
     }
 
@@ -98,7 +103,9 @@ impl<'a> Bench<'a> {
                 load.tell(stage);
                 Ok(Vec::new())
             }
-            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) | Bench::Read(_) => Ok(Vec::new()),
+            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) | Bench::Read(_) | Bench::Client(_) => {
+                Ok(Vec::new())
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod blocks;
+pub mod client;
 pub mod dataset;
 pub mod device;
 pub mod drain;

@@ -101,6 +101,11 @@ impl<'a> Rows<'a> {
         ));
     }
 
+    /// Something that a reader of the rows to come must know.
+    pub fn flag(&mut self, flag: &str) {
+        self.flags.push(flag.to_owned());
+    }
+
     /// All of them.
     pub fn done(self) -> Vec<Measurement> {
         self.rows

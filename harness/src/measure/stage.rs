@@ -446,6 +446,13 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
             term("stored batch", format!("{} bytes", look_up.stored_batch_bytes));
             term("page cache", "hot".to_owned());
         }
+        Work::Client(client) => {
+            let who = match part.factor("client") {
+                Some(_) => "as the arm says".to_owned(),
+                None => client.client.to_string(),
+            };
+            term("client", format!("{who}, one process that is handed record by record"));
+        }
         // No broker, and no receipt of one.
         Work::Blocks(_) => {}
     }

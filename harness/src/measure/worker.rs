@@ -99,8 +99,13 @@ impl Worker {
 
     /// Waits until the worker is warmed up and idle.
     pub fn ready(&mut self) -> anyhow::Result<()> {
+        self.warmed_up().map(drop)
+    }
+
+    /// Waits until the worker is warmed up and idle; answers what that moved.
+    pub fn warmed_up(&mut self) -> anyhow::Result<Option<PhaseResult>> {
         match self.hear(|| ())? {
-            WorkerEvent::Ready { .. } => Ok(()),
+            WorkerEvent::Ready { warmup } => Ok(warmup),
             other => bail!("the client said {other:?} where `ready` was due"),
         }
     }

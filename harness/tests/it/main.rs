@@ -8,6 +8,8 @@ mod chaos;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod compare;
 #[cfg(test)]
 mod load;

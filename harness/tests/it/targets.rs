@@ -12,13 +12,13 @@ use crate::support::{Place, eventually};
 const TINY_LOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-load.toml");
 
 /// A broker that the run knows by its address only.
-struct Guest {
+pub struct Guest {
     process: Child,
-    address: std::net::SocketAddr,
+    pub address: std::net::SocketAddr,
 }
 
 impl Guest {
-    fn start(place: &Place) -> Self {
+    pub fn start(place: &Place) -> Self {
         let log = place.file("guest.log", "");
         let mut command = place.command(&["broker", "--port", "0", "--data-dir", "guest"]);
         command.env("RUST_LOG", "info").stdout(Stdio::null());
@@ -36,7 +36,7 @@ impl Guest {
         }
     }
 
-    fn topics(&self) -> Vec<String> {
+    pub fn topics(&self) -> Vec<String> {
         Admin::connect(self.address, &Security::default())
             .unwrap()
             .list_topics()

@@ -1,9 +1,8 @@
 //! The arms of a profile: small cross products of levels, or the whole grid, with their limits and A/A controls.
 
 use super::check::{Checked, Source, check_cold_fits};
-use super::read;
 use super::wire::{self, CellValue};
-use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Profile, Role, Work};
+use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Profile, Role, Work, client, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -223,6 +222,11 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
             check_cold_fits(source, cell.span.clone(), bytes, fetch)?;
         }
         read::check_cell(source, cell.span.clone(), of)?;
+        if let Work::Client(client) = grid.work {
+            let named = grid.factors.iter().zip(&levels);
+            let named = named.map(|(factor, level)| (factor.name.as_str(), level.as_str()));
+            client::check_cell(source, cell.span.clone(), client, named)?;
+        }
         arms.push(arm(grid, Role::Measured, &levels));
         // One cell is all levels but the treatment's: its extra arms come with the baseline.
         if levels[treatment] != grid.baseline {

@@ -6,8 +6,8 @@ use super::arms::{self, Grid};
 use super::claims::Claims;
 use super::error::DefinitionError;
 use super::{
-    BUNDLED, CLIENT_FACTORS, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, NULL, Payload, TARGET_FACTOR,
-    TopicSettings, WarmUp, Work, blocks, load, look_up, read, wire,
+    BUNDLED, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, NULL, Payload, TARGET_FACTOR, TopicSettings, WarmUp,
+    Work, blocks, client, load, look_up, read, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -166,7 +166,7 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
     };
     let claims = claims.check(&file.claims)?;
 
-    let targets = [BUNDLED, NULL, KAFKA, MACHINE].map(str::to_owned);
+    let targets = [BUNDLED, KAFKA, NULL, MACHINE].map(str::to_owned);
     let target = match &file.target {
         Some(target) => source.known("target", target, &targets)?,
         None => BUNDLED.to_owned(),
@@ -189,6 +189,8 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         Work::Blocks(_) => smallest_level(&factors, "block_bytes"),
         Work::LookUp(look_up) => look_up.stored_batch_bytes,
         Work::Read(read) => read.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
+        // A record that is larger than a batch goes alone.
+        Work::Client(_) => crate::payload::RECORD_BYTES_MAX as u32,
     };
     let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
     let warm_up = file
@@ -253,6 +255,7 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         ("blocks", file.blocks.as_ref().map(Spanned::span)),
         ("look_up", file.look_up.as_ref().map(Spanned::span)),
         ("read", file.read.as_ref().map(Spanned::span)),
+        ("client", file.client.as_ref().map(Spanned::span)),
     ];
     let mut there = sections.into_iter().filter_map(|(name, span)| Some((name, span?)));
     if let (Some((first, _)), Some((second, span))) = (there.next(), there.next()) {
@@ -284,8 +287,12 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
     if let Some(wire) = &file.read {
         return Ok(Work::Read(read::check(source, wire, &file.factors, file.limit.keys())?));
     }
-    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[look_up]` finds places in a log, `[blocks]` writes \
-                  to a file";
+    if let Some(wire) = &file.client {
+        let client = client::check(source, wire, &file.factors, file.limit.keys())?;
+        return Ok(Work::Client(client));
+    }
+    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[client]` produces record by record, `[look_up]` \
+                  finds places in a log, `[blocks]` writes to a file";
     source.fail(file.name.span(), "it does not say what the clients do", remedy)
 }
 
@@ -294,6 +301,7 @@ fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> 
     match (work, target) {
         (Work::Blocks(_), MACHINE) => None,
         (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
+        (Work::Client(_), NULL) => None,
         (_, NULL) => Some((
             "the target null stores nothing, and what is stored here is read or checked afterwards",
             "write target = \"bundled\"",
@@ -466,10 +474,75 @@ fn check_payload(
         }
     };
     Ok(Payload {
-        kind: payload.kind,
+        kind: told_once(
+            source,
+            ("kind", "payload"),
+            &payload.kind,
+            (factors, &span),
+            client::kind_of,
+        )?,
         record_bytes,
-        entropy: source.within("the entropy share", &payload.entropy, 0.0..=1.0)?,
+        entropy: match &payload.entropy {
+            Some(entropy) if !has_factor(factors, "entropy_percent") => {
+                source.within("the entropy share", entropy, 0.0..=1.0)?
+            }
+            told => told_once(
+                source,
+                ("entropy", "entropy_percent"),
+                told,
+                (factors, &span),
+                client::entropy_of,
+            )?,
+        },
     })
+}
+
+/// The value of a key of `[payload]`, or the first level of the factor that it is.
+fn told_once<T: Copy>(
+    source: &Source<'_>,
+    (key, factor): (&str, &str),
+    held_still: &Option<Spanned<T>>,
+    (factors, section): (&[wire::Factor], &Range<usize>),
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Checked<T> {
+    let found = factors.iter().find(|known| known.name.get_ref() == factor);
+    let Some(factor) = found else {
+        return match held_still {
+            Some(value) => Ok(*value.get_ref()),
+            None => source.fail(
+                section.clone(),
+                format!("the payload has no {key}"),
+                format!("write `{key} = ..`"),
+            ),
+        };
+    };
+    if let Some(value) = held_still {
+        let message = format!("`{}` is a factor already", factor.name.get_ref());
+        return source.fail(value.span(), message, "remove it here");
+    }
+    let mut first = None;
+    for level in factor.levels.get_ref() {
+        let text = &level.get_ref().0;
+        match read(text) {
+            Ok(value) => first = first.or(Some(value)),
+            Err(remedy) => {
+                let message = format!("`{}` can't be `{text}`", factor.name.get_ref());
+                return source.fail(level.span(), message, remedy);
+            }
+        }
+    }
+    match first {
+        Some(value) => Ok(value),
+        None => source.fail(
+            factor.levels.span(),
+            "a factor without levels",
+            "list at least one level",
+        ),
+    }
+}
+
+fn has_factor(factors: &[wire::Factor], name: &str) -> bool {
+    factors.iter().any(|factor| factor.name.get_ref() == name)
 }
 
 /// What the levels of a factor are on a target that is told by settings of topics. The bundled broker is told by its own settings.
@@ -480,8 +553,8 @@ fn check_topic_settings(
     target: &str,
     work: &Work,
 ) -> Checked<TopicSettings> {
-    let makes_topics = matches!(work, Work::Load(_)) && target != BUNDLED;
-    let settings = |factor: &&wire::Factor| !CLIENT_FACTORS.contains(&factor.name.get_ref().as_str());
+    let makes_topics = matches!(work, Work::Load(_) | Work::Client(_)) && target != BUNDLED;
+    let settings = |factor: &&wire::Factor| work.leaves_to_broker(factor.name.get_ref());
     let mut checked = BTreeMap::new();
     for (name, levels) in told {
         if !makes_topics {
@@ -506,7 +579,7 @@ fn check_topic_settings(
         }
         checked.insert(name_text, of_factor);
     }
-    let has_settings = matches!(work, Work::Fetch(_) | Work::Load(_)) && target != BUNDLED;
+    let has_settings = matches!(work, Work::Fetch(_) | Work::Load(_) | Work::Client(_)) && target != BUNDLED;
     for factor in factors.iter().filter(settings).filter(|_| has_settings) {
         let name = factor.name.get_ref();
         if factor.levels.get_ref().len() > 1 && !checked.contains_key(name) {

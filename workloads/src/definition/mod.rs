@@ -8,6 +8,7 @@ mod arms;
 mod blocks;
 mod check;
 mod claims;
+mod client;
 mod error;
 mod factors;
 mod load;
@@ -19,6 +20,7 @@ mod tests;
 mod wire;
 
 pub use blocks::{BARE_SEQUENTIAL, Blocks};
+pub use client::{ArrivalKind, Client};
 pub use error::DefinitionError;
 pub use look_up::{JITTER_SHARE, LookUp};
 pub use read::Read;
@@ -240,6 +242,17 @@ impl Claim {
         }
     }
 
+    /// The metric that it talks of.
+    pub fn metric(&self) -> &str {
+        match self {
+            Self::Faster { metric, .. }
+            | Self::AtLeast { metric, .. }
+            | Self::Counts { metric, .. }
+            | Self::Keeps { metric, .. }
+            | Self::OfLimit { metric, .. } => metric,
+        }
+    }
+
     /// The cells that it is judged in.
     pub fn only(&self) -> &Only {
         match self {
@@ -302,14 +315,14 @@ pub enum PayloadKind {
 pub struct Payload {
     /// What they are made of.
     pub kind: PayloadKind,
-    /// Target size of a record's value, bytes; where it is a factor, the smallest level.
+    /// Target size of a record's value, bytes; where it is a factor, the smallest level. Of the others, where they are factors, the first one.
     pub record_bytes: u32,
     /// Share of a record that is random text and not template, 0..=1.
     pub entropy: f64,
 }
 
 /// What the clients of an experiment do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
     /// They drain a topic that was filled before.
@@ -322,6 +335,20 @@ pub enum Work {
     LookUp(LookUp),
     /// They read a topic that was filled for the trial, with somebody who writes beside them or without.
     Read(Read),
+    /// They produce record by record, as applications do, and perhaps consume what comes.
+    Client(Client),
+}
+
+impl Work {
+    /// Whether a factor of that name is a setting of the broker, as no client carries it out.
+    fn leaves_to_broker(&self, factor: &str) -> bool {
+        match self {
+            Work::Fetch(_) | Work::Load(_) | Work::Read(_) => !CLIENT_FACTORS.contains(&factor),
+            Work::Client(_) => !client::is_of_clients(factor),
+            // They have no factors but their own.
+            Work::Blocks(_) | Work::LookUp(_) => false,
+        }
+    }
 }
 
 /// What a client of a load does.
@@ -527,9 +554,7 @@ impl Definition {
 
     /// The factors whose levels are settings of the bundled broker.
     pub fn settings_varied(&self) -> impl Iterator<Item = &Factor> {
-        // The other kinds of work have none but their own.
-        let may_be = matches!(self.work, Work::Fetch(_) | Work::Load(_) | Work::Read(_));
-        let is_setting = move |factor: &&Factor| may_be && !CLIENT_FACTORS.contains(&factor.name.as_str());
+        let is_setting = |factor: &&Factor| self.work.leaves_to_broker(&factor.name);
         self.factors.iter().filter(is_setting)
     }
 

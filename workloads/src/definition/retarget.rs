@@ -1,7 +1,7 @@
 //! A definition for the targets that there are: arms of missing ones are left out, and a cluster that runs already takes the arms of
 //! Apache Kafka that can be measured from outside.
 
-use super::{Arm, BUNDLED, CLUSTER, Definition, KAFKA, Profile, Role, TARGET_FACTOR};
+use super::{Arm, BUNDLED, CLUSTER, Definition, KAFKA, Profile, Role, TARGET_FACTOR, Work};
 
 impl Definition {
     /// The part of it that can be measured on `targets` (names as in plans); `None` when nothing is left. `cluster_is_tls` says how clients
@@ -15,7 +15,10 @@ impl Definition {
                     found.push(self.clone());
                 }
                 if self.target == KAFKA && targets.contains(&CLUSTER) {
-                    found.extend(self.on_cluster(if cluster_is_tls { "tls" } else { "plain" }));
+                    found.extend(match self.work {
+                        Work::Client(_) => Some(self.of_clients_on_cluster()),
+                        _ => self.on_cluster(if cluster_is_tls { "tls" } else { "plain" }),
+                    });
                 }
                 found
             }
@@ -95,6 +98,21 @@ impl Definition {
     }
 }
 
+impl Definition {
+    /// One on Kafka whose clients are what is varied: a cluster is asked the same, but for what nobody can read from outside.
+    fn of_clients_on_cluster(&self) -> Definition {
+        let mut definition = self.clone();
+        definition.target = CLUSTER.to_owned();
+        definition.claims.retain(|claim| !claim.metric().starts_with("broker_"));
+        for profile in [&mut definition.quick, &mut definition.full] {
+            for arm in &mut profile.arms {
+                arm.id = arm.id.replacen(KAFKA, CLUSTER, 1);
+            }
+        }
+        definition
+    }
+}
+
 fn renamed(arm: &Arm, factor: &str, from: &str, to: &str) -> Arm {
     let mut renamed = arm.clone();
     renamed.factors.insert(factor.to_owned(), to.to_owned());
@@ -164,6 +182,19 @@ mod tests {
         assert!(!three.claims.is_empty());
         let controls = three.quick.arms.iter().filter(|arm| arm.role == Role::Control).count();
         assert_eq!(controls, 2, "of the baseline only");
+    }
+
+    #[test]
+    fn a_cluster_is_asked_all_of_clients_that_can_be_seen_from_outside() {
+        let definition = named("batching", KAFKA);
+        let on = &definition.for_targets(&["cluster"], true)[0];
+        assert_eq!(on.quick.arms.len(), definition.quick.arms.len());
+        assert!(ids(on).iter().all(|id| id.starts_with("cluster/")), "{:?}", ids(on));
+        let claims: Vec<&str> = on.claims.iter().map(|claim| claim.id()).collect();
+        assert!(
+            claims.contains(&"batches") && !claims.contains(&"batches-cpu"),
+            "{claims:?}"
+        );
     }
 
     #[test]

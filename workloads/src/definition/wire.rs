@@ -44,6 +44,7 @@ pub(super) struct File {
     pub blocks: Option<Spanned<super::blocks::Wire>>,
     pub look_up: Option<Spanned<super::look_up::Wire>>,
     pub read: Option<Spanned<super::read::Wire>>,
+    pub client: Option<Spanned<super::client::Wire>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
     pub limit: BTreeMap<Spanned<String>, Spanned<OneOrSeveral>>,
@@ -105,9 +106,9 @@ pub(super) struct Claim {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Payload {
-    pub kind: super::PayloadKind,
+    pub kind: Option<Spanned<super::PayloadKind>>,
     pub record_bytes: Option<Spanned<u32>>,
-    pub entropy: Spanned<f64>,
+    pub entropy: Option<Spanned<f64>>,
 }
 
 #[derive(Debug, Deserialize)]

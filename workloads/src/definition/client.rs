@@ -1,0 +1,540 @@
+//! `[client]`: clients as applications have them, which produce record by record. Each of their properties is held still in the section, or is
+//! a factor of the same name.
+
+use super::check::{Checked, Source};
+use super::{CLIENT_FACTORS, NULL, Payload, wire};
+use crate::load::ClientKind;
+use kafka_wire::Compression;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+use toml::Spanned;
+
+/// What has to be told.
+const REQUIRED: [&str; 7] = [
+    "client",
+    "arrivals",
+    "batch_bytes",
+    "linger_ms",
+    "in_flight",
+    "acks",
+    "partitions",
+];
+/// What has a default, or is needed only beside some levels of the others.
+const OPTIONAL: [&str; 7] = [
+    "send",
+    "outstanding",
+    "rate",
+    "idempotence",
+    "compression",
+    "connections",
+    "buffer_bytes",
+];
+/// Factors that `[payload]` leaves open.
+const OF_PAYLOAD: [&str; 3] = ["payload", "entropy_percent", "record_bytes"];
+
+/// Most partitions of a trial's topic.
+const PARTITIONS_MAX: u32 = 1_000;
+/// With idempotence a broker remembers so many batches of a producer in each partition, and more in flight could not be told from a gap.
+const IN_FLIGHT_IDEMPOTENT_MAX: u32 = 5;
+
+/// When records come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalKind {
+    /// The next one as soon as fewer than `outstanding` are not acknowledged.
+    Closed,
+    /// At a rate, evenly.
+    Constant,
+    /// At a mean rate, with exponential gaps.
+    Poisson,
+}
+
+/// What the clients do: what is held still, and of what are factors some value in their range.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Client {
+    /// Which producer.
+    pub client: ClientKind,
+    /// When records come.
+    pub arrivals: ArrivalKind,
+    /// Whether each record waits for the acknowledgement of the one before it.
+    pub is_sync: bool,
+    /// Records that are not acknowledged at most, where they come as fast as possible.
+    pub outstanding: u32,
+    /// Records per second, where they come at a rate.
+    pub rate: u32,
+    /// A batch is sent when it is that large, bytes; a record that is larger goes alone.
+    pub batch_bytes: u32,
+    /// How long a batch waits for more records, us.
+    pub linger_us: u64,
+    /// Requests on a connection.
+    pub in_flight: u32,
+    /// As in a Produce request: 0, 1, or -1 for all.
+    pub acks: i16,
+    /// Whether batches have sequence numbers.
+    pub idempotence: bool,
+    /// Codec and level.
+    #[serde(serialize_with = "as_text")]
+    pub compression: Compression,
+    /// Partitions of the topic.
+    pub partitions: u32,
+    /// Connections to each leader, of the native client.
+    pub connections: u32,
+    /// Bound of what is handed over and not acknowledged, bytes.
+    pub buffer_bytes: u64,
+}
+
+/// As Kafka's clients are, where they have such a default.
+impl Default for Client {
+    fn default() -> Self {
+        Client {
+            client: ClientKind::Native,
+            arrivals: ArrivalKind::Closed,
+            is_sync: false,
+            outstanding: 0,
+            rate: 0,
+            batch_bytes: 16_384,
+            linger_us: 0,
+            in_flight: 5,
+            acks: -1,
+            idempotence: false,
+            compression: Compression::default(),
+            partitions: 1,
+            connections: 1,
+            buffer_bytes: 32 << 20,
+        }
+    }
+}
+
+impl Client {
+    /// With the levels of a trial or cell; factors that are no property of a client are left alone.
+    ///
+    /// # Errors
+    /// What a level can be instead.
+    pub fn with<'f>(mut self, levels: impl IntoIterator<Item = (&'f str, &'f str)>) -> Result<Self, String> {
+        for (name, level) in levels.into_iter().filter(|(name, _)| is_property(name)) {
+            self.set(name, level)
+                .map_err(|remedy| format!("`{name}` can't be `{level}`: {remedy}"))?;
+        }
+        Ok(self)
+    }
+
+    /// Sets a property; an error says what it can be.
+    fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        match name {
+            "client" => self.client = client_kind(text)?,
+            "arrivals" => {
+                self.arrivals = one_of(
+                    text,
+                    &[
+                        ("closed", ArrivalKind::Closed),
+                        ("constant", ArrivalKind::Constant),
+                        ("poisson", ArrivalKind::Poisson),
+                    ],
+                )?;
+            }
+            "send" => self.is_sync = one_of(text, &[("sync", true), ("async", false)])?,
+            "outstanding" => self.outstanding = number(text, 1..=10_000_000)?,
+            "rate" => self.rate = number(text, 1..=50_000_000)?,
+            "batch_bytes" => self.batch_bytes = bytes(text, 1..=1 << 20)?,
+            "linger_ms" => self.linger_us = microseconds(text, 60_000.0)?,
+            "in_flight" => self.in_flight = number(text, 1..=super::IN_FLIGHT_MAX)?,
+            "acks" => self.acks = one_of(text, &[("0", 0), ("1", 1), ("all", -1)])?,
+            "idempotence" => {
+                self.idempotence = one_of(text, &[("off", false), ("on", true), ("false", false), ("true", true)])?;
+            }
+            // `:` stands in no level.
+            "compression" => {
+                self.compression = text
+                    .replacen('-', ":", 1)
+                    .parse()
+                    .map_err(|error| format!("{error}; a level is written with a dash, as in zstd-19"))?;
+            }
+            "partitions" => self.partitions = number(text, 1..=PARTITIONS_MAX)?,
+            "connections" => self.connections = number(text, 1..=super::CONNECTIONS_MAX)?,
+            "buffer_bytes" => self.buffer_bytes = bytes(text, 1 << 20..=1 << 30)?.into(),
+            _ => return Err(format!("one of: {}", names())),
+        }
+        Ok(())
+    }
+
+    /// What does not go together, and what to do.
+    fn contradiction(&self) -> Option<(String, &'static str)> {
+        let is_closed = self.arrivals == ArrivalKind::Closed;
+        if is_closed && !self.is_sync && self.outstanding == 0 {
+            let message = "nothing says how many records are outstanding when they come as fast as possible";
+            return Some((message.to_owned(), "write `outstanding = 10000` into `[client]`"));
+        }
+        if !is_closed && self.rate == 0 {
+            let message = "nothing says at which rate records come";
+            return Some((message.to_owned(), "write `rate = 10000` into `[client]`"));
+        }
+        if !is_closed && self.is_sync {
+            let message = "a record can't both come at a rate and wait for the one before it";
+            return Some((message.to_owned(), "give `send = [\"sync\"]` to closed arrivals only"));
+        }
+        if self.idempotence && (self.acks != -1 || self.in_flight > IN_FLIGHT_IDEMPOTENT_MAX) {
+            let message = format!(
+                "idempotence with acks {} and {} requests in flight: no broker can keep the order then",
+                self.acks, self.in_flight
+            );
+            return Some((message, "with idempotence acks is all and in_flight at most 5"));
+        }
+        None
+    }
+}
+
+/// Whether it is told by `[client]` or by a factor of the name.
+fn is_property(name: &str) -> bool {
+    REQUIRED.contains(&name) || OPTIONAL.contains(&name)
+}
+
+/// Whether clients carry the factor out; every other one is a setting of the bundled broker.
+pub(super) fn is_of_clients(name: &str) -> bool {
+    is_property(name) || OF_PAYLOAD.contains(&name)
+}
+
+fn names() -> String {
+    [&REQUIRED[..], &OPTIONAL[..]].concat().join(", ")
+}
+
+/// The section: properties with their values.
+pub(super) type Wire = BTreeMap<Spanned<String>, Spanned<wire::Scalar>>;
+
+pub(super) fn check<'l>(
+    source: &Source<'_>,
+    section: &Spanned<Wire>,
+    factors: &[wire::Factor],
+    mut limits: impl Iterator<Item = &'l Spanned<String>>,
+) -> Checked<Client> {
+    if let Some(unknown) = limits.find(|bare| bare.get_ref() != NULL) {
+        let message = format!("clients have no bare loop `{}`", unknown.get_ref());
+        return source.fail(unknown.span(), message, format!("the one there is: {NULL}"));
+    }
+    let mut client = Client::default();
+    for (name, value) in section.get_ref() {
+        let text = name.get_ref().as_str();
+        if !is_property(text) {
+            let message = format!("a client has no property `{text}`");
+            return source.fail(name.span(), message, format!("one of: {}", names()));
+        }
+        if factors.iter().any(|factor| factor.name.get_ref() == text) {
+            return source.fail(name.span(), format!("{text} is a factor already"), "remove it here");
+        }
+        set(source, &mut client, text, value)?;
+    }
+    for factor in factors {
+        let name = factor.name.get_ref().as_str();
+        // What no client knows is a setting of the broker.
+        if CLIENT_FACTORS.contains(&name) && !is_of_clients(name) {
+            let remedy = format!(
+                "one of: {}, {}, or a setting of a broker",
+                names(),
+                OF_PAYLOAD.join(", ")
+            );
+            return source.fail(factor.name.span(), format!("a client knows no factor `{name}`"), remedy);
+        }
+        for level in factor.levels.get_ref().iter().rev().filter(|_| is_property(name)) {
+            set(source, &mut client, name, level)?;
+        }
+    }
+    let told = |name: &str| {
+        let is_held = section.get_ref().keys().any(|held| held.get_ref() == name);
+        is_held || factors.iter().any(|factor| factor.name.get_ref() == name)
+    };
+    if let Some(missing) = REQUIRED.into_iter().find(|name| !told(name)) {
+        let remedy = format!("hold it still in `[client]`: `{missing} = ..`, or add a factor of that name");
+        return source.fail(section.span(), format!("nothing says `{missing}`"), remedy);
+    }
+    Ok(client)
+}
+
+fn set(source: &Source<'_>, client: &mut Client, name: &str, value: &Spanned<wire::Scalar>) -> Checked<()> {
+    let text = &value.get_ref().0;
+    match client.set(name, text) {
+        Ok(()) => Ok(()),
+        Err(remedy) => source.fail(value.span(), format!("`{name}` can't be `{text}`"), remedy),
+    }
+}
+
+/// Fails when the levels of a cell contradict each other.
+pub(super) fn check_cell<'c>(
+    source: &Source<'_>,
+    span: Range<usize>,
+    client: Client,
+    levels: impl IntoIterator<Item = (&'c str, &'c str)>,
+) -> Checked<()> {
+    let (message, remedy) = match client.with(levels) {
+        Ok(client) => match client.contradiction() {
+            None => return Ok(()),
+            Some((message, remedy)) => (message, remedy),
+        },
+        // A bare loop is no level, and stands in no cell.
+        Err(message) => (message, "remove the level"),
+    };
+    source.fail(span, message, remedy)
+}
+
+impl Payload {
+    /// With the levels of a trial.
+    ///
+    /// # Errors
+    /// A level that was never checked.
+    pub fn with(mut self, levels: &BTreeMap<String, String>) -> Result<Self, String> {
+        if let Some(kind) = levels.get("payload") {
+            self.kind = kind_of(kind)?;
+        }
+        if let Some(per_cent) = levels.get("entropy_percent") {
+            self.entropy = entropy_of(per_cent)?;
+        }
+        if let Some(bytes) = levels.get("record_bytes") {
+            self.record_bytes = number(bytes, 1..=1 << 20)?;
+        }
+        Ok(self)
+    }
+}
+
+/// A level of the factor `payload`.
+pub(super) fn kind_of(text: &str) -> Result<super::PayloadKind, String> {
+    use super::PayloadKind::{Json, Random, Text};
+    one_of(text, &[("json", Json), ("text", Text), ("random", Random)])
+}
+
+/// A level of the factor `entropy_percent`, as the share that it is.
+pub(super) fn entropy_of(text: &str) -> Result<f64, String> {
+    number(text, 0_u32..=100).map(|per_cent| f64::from(per_cent) / 100.0)
+}
+
+fn client_kind(text: &str) -> Result<ClientKind, String> {
+    one_of(
+        text,
+        &[("native", ClientKind::Native), ("librdkafka", ClientKind::Librdkafka)],
+    )
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        format!("one of: {}", names.join(", "))
+    })
+}
+
+fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
+    let (low, high) = (range.start(), range.end());
+    let found = text.parse().ok().filter(|number| range.contains(number));
+    found.ok_or_else(|| format!("a number between {low} and {high}"))
+}
+
+/// Bytes, as a number or as in `64KiB`.
+fn bytes(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("B", 1), ("", 1)];
+    let scaled = units.iter().find_map(|(unit, scale)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*scale)
+    });
+    let found = scaled.filter(|bytes| range.contains(bytes));
+    found.ok_or_else(|| {
+        format!(
+            "bytes between {} and {}, such as 4096 or 4KiB",
+            range.start(),
+            range.end()
+        )
+    })
+}
+
+/// Milliseconds, with a fraction and with `ms` behind them or not.
+fn microseconds(text: &str, ms_max: f64) -> Result<u64, String> {
+    let ms: f64 = number(text.trim_end_matches("ms"), 0.0..=ms_max)?;
+    Ok((ms * 1e3).round() as u64)
+}
+
+fn as_text<S: serde::Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Broken, assert_refused};
+    use super::super::{Definition, PayloadKind, ProfileName, Role};
+    use super::*;
+
+    const BATCHING: &str = include_str!("../../definitions/batching.toml");
+    const ASYNC_PIPELINING: &str = include_str!("../../definitions/async-pipelining.toml");
+    const COMPRESSION: &str = include_str!("../../definitions/compression.toml");
+
+    fn parse(name: &str, text: &str) -> (Definition, Client) {
+        let definition = Definition::parse(name, text).unwrap();
+        let super::super::Work::Client(client) = definition.work else {
+            panic!("{name} has clients")
+        };
+        (definition, client)
+    }
+
+    /// The client of each measured arm of the quick profile, by the arm's id.
+    fn clients(name: &str, text: &str) -> BTreeMap<String, Client> {
+        let (definition, client) = parse(name, text);
+        let arms = definition.arms(ProfileName::Quick).iter();
+        arms.filter(|arm| arm.role == Role::Measured)
+            .map(|arm| {
+                let levels = arm.factors.iter().map(|(name, level)| (name.as_str(), level.as_str()));
+                (arm.id.clone(), client.with(levels).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn levels_come_over_what_is_held_still() {
+        let batching = clients("batching.toml", BATCHING);
+        let lingering = batching["5ms/constant/64KiB"];
+        assert_eq!(
+            (lingering.linger_us, lingering.batch_bytes, lingering.arrivals),
+            (5_000, 65_536, ArrivalKind::Constant)
+        );
+        assert_eq!((lingering.rate, lingering.in_flight, lingering.acks), (20_000, 5, -1));
+        let pipelining = clients("async-pipelining.toml", ASYNC_PIPELINING);
+        let sync = pipelining["sync/1/0/never"];
+        assert_eq!((sync.is_sync, sync.in_flight, sync.acks), (true, 1, 0));
+        let (definition, _) = parse("async-pipelining.toml", ASYNC_PIPELINING);
+        let varied: Vec<&str> = definition.settings_varied().map(|f| f.name.as_str()).collect();
+        assert_eq!(varied, ["flush.policy"]);
+    }
+
+    #[test]
+    fn payloads_are_levels_too() {
+        let (definition, _) = parse("compression.toml", COMPRESSION);
+        let arms = definition.arms(ProfileName::Quick).iter();
+        let of = |id: &str| {
+            let arm = arms.clone().find(|arm| arm.id == id).unwrap();
+            definition.payload.with(&arm.factors).unwrap()
+        };
+        let json = of("zstd/json/50/16KiB");
+        assert_eq!(
+            (json.kind, json.entropy, json.record_bytes),
+            (PayloadKind::Json, 0.5, 1_024)
+        );
+        assert_eq!(of("zstd/random/100/16KiB").kind, PayloadKind::Random);
+    }
+
+    const BROKEN: &[Broken] = &[
+        (
+            "in_flight = 5",
+            "in_fligth = 5",
+            "in_fligth",
+            "no property `in_fligth`",
+            "in_flight, acks",
+        ),
+        ("in_flight = 5\n", "", "", "nothing says `in_flight`", "hold it still"),
+        (
+            "in_flight = 5",
+            "in_flight = 65",
+            "65",
+            "`in_flight` can't be `65`",
+            "between 1 and 64",
+        ),
+        (
+            "acks = \"all\"",
+            "acks = \"some\"",
+            "\"some\"",
+            "`acks` can't be `some`",
+            "0, 1, all",
+        ),
+        (
+            "client = \"native\"",
+            "client = \"java\"",
+            "\"java\"",
+            "`client` can't be `java`",
+            "native, librdkafka",
+        ),
+        (
+            "partitions = 1",
+            "partitions = 1\nbatch_bytes = 1",
+            "batch_bytes",
+            "a factor already",
+            "remove it here",
+        ),
+        (
+            "partitions = 1",
+            "partitions = 1\ncompression = \"zstd-99\"",
+            "\"zstd-99\"",
+            "`compression` can't be `zstd-99`",
+            "no level 99",
+        ),
+        (
+            "outstanding = 100000\n",
+            "",
+            "",
+            "how many records are outstanding",
+            "outstanding = 10000",
+        ),
+        ("rate = 20000\n", "", "", "at which rate", "rate = 10000"),
+        (
+            "partitions = 1",
+            "partitions = 1\nsend = \"sync\"",
+            "",
+            "both come at a rate and wait",
+            "closed arrivals only",
+        ),
+        (
+            "in_flight = 5",
+            "in_flight = 6\nidempotence = true",
+            "",
+            "6 requests in flight",
+            "at most 5",
+        ),
+        (
+            "[\"0ms\", \"5ms\", \"20ms\"]",
+            "[\"0ms\", \"5ms\", \"20m\"]",
+            "\"20m\"",
+            "`linger_ms` can't be `20m`",
+            "between 0",
+        ),
+        (
+            "null = [\"0ms\"]",
+            "bare-loop = [\"0ms\"]",
+            "bare-loop",
+            "no bare loop `bare-loop`",
+            "null",
+        ),
+        (
+            "[[factors]]\nname = \"arrivals\"",
+            "[[factors]]\nname = \"cache\"\nlabel = \"Cache\"\nlevels = [\"hot\"]\n\n[[factors]]\nname = \"arrivals\"",
+            "\"cache\"",
+            "a client knows no factor `cache`",
+            "a setting of a broker",
+        ),
+        (
+            "entropy = 0.25",
+            "entropy = 1.25",
+            "1.25",
+            "the entropy share is 1.25",
+            "between 0 and 1",
+        ),
+        ("kind = \"json\"\n", "", "", "the payload has no kind", "kind = .."),
+    ];
+
+    #[test]
+    fn what_no_client_can_do_is_refused() {
+        for row in BROKEN {
+            assert_refused(BATCHING, row);
+        }
+        let kind = (
+            "record_bytes = 1024",
+            "record_bytes = 1024\nkind = \"json\"",
+            "\"json\"",
+            "a factor already",
+            "remove it",
+        );
+        assert_refused(COMPRESSION, &kind);
+        let level = (
+            "[\"json\", \"text\", \"random\"]",
+            "[\"json\", \"text\", \"xml\"]",
+            "\"xml\"",
+            "can't be `xml`",
+            "json, text, random",
+        );
+        assert_refused(COMPRESSION, &level);
+    }
+}
