@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use broker_under_test::{Config, PlantedBug, planted};
 
-use crate::scratch::RemoveOnDrop;
 use crate::target;
 
 /// Run the bundled broker until SIGTERM or Ctrl-C
@@ -71,13 +70,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 folder.to_str().context("the temporary folder is not UTF-8")?,
                 "--null",
             )?;
-            temporary = Some(RemoveOnDrop(folder));
+            temporary = Some(Temporary(folder));
         }
     }
     let planted = planted_bug(args.planted.as_deref())?;
     broker_under_test::run(config.complete()?, planted)?;
     drop(temporary);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A folder of the broker's own, which goes with it.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What resists is a file or two, and none of anybody's data.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn planted_bug(flag: Option<&str>) -> anyhow::Result<Option<PlantedBug>> {

@@ -133,7 +133,7 @@ fn mistakes_on_the_command_line_have_a_hint() {
         ),
         (
             &["run", "--target", "kafak"],
-            "there is no target 'kafak'; there are: bundled, kafka, rocketmq",
+            "there is no target 'kafak'; there are: bundled, null, kafka, rocketmq",
         ),
         (&["run", "--target", "kafka://h"], "is not host:port"),
         (&["run", "--payload"], "a value is required"),
