@@ -18,12 +18,20 @@ pub(super) struct Evidence<'a> {
     pub incomparable: &'a Incomparable,
 }
 
-/// `invalid` says why the whole experiment can't be trusted.
-pub(super) fn judge_claims(evidence: &Evidence<'_>, invalid: Option<&str>) -> Vec<ClaimFinding> {
+pub(super) fn judge_claims(evidence: &Evidence<'_>, distrust: Option<&noise::Distrust>) -> Vec<ClaimFinding> {
     let claims = evidence.card.claims.iter();
-    claims.map(|claim| judge_claim(evidence, claim, invalid)).collect()
+    let of = |claim: &ClaimCard| {
+        let bears = |distrust: &&noise::Distrust| distrust.counts_too || !matches!(claim, ClaimCard::Counts { .. });
+        judge_claim(
+            evidence,
+            claim,
+            distrust.filter(bears).map(|distrust| distrust.why.as_str()),
+        )
+    };
+    claims.map(of).collect()
 }
 
+/// `invalid` says why the claim can't be judged.
 fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>) -> ClaimFinding {
     let Evidence { card, controls, .. } = evidence;
     let cells: Vec<&CellAnalysis> = evidence

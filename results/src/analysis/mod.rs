@@ -229,7 +229,7 @@ fn strangers(run: &Run) -> Vec<String> {
 
 fn analyse_experiment(run: &Run, card: &ExperimentCard, collected: &Collected) -> ExperimentAnalysis {
     let controls = noise::controls(card, collected);
-    let invalid = noise::why_invalid(card, &controls);
+    let distrust = noise::distrust(card, &controls);
     let incomparable = Incomparable::of(&run.manifest, card);
     let mut cells = cells(card, collected, &incomparable);
     judge_levels(card, &mut cells, &controls, &incomparable);
@@ -240,7 +240,7 @@ fn analyse_experiment(run: &Run, card: &ExperimentCard, collected: &Collected) -
         controls: &controls,
         incomparable: &incomparable,
     };
-    let claims = claims::judge_claims(&evidence, invalid.as_deref());
+    let claims = claims::judge_claims(&evidence, distrust.as_ref());
     let unsteady = noise::unsteady(run, card, collected);
     let notes = noise::notes(run, card, collected, &controls);
     ExperimentAnalysis {
@@ -250,7 +250,7 @@ fn analyse_experiment(run: &Run, card: &ExperimentCard, collected: &Collected) -
         cells,
         controls,
         claims,
-        invalid,
+        invalid: distrust.map(|distrust| distrust.why),
         failed: collected.failed.clone(),
         flagged: collected.flagged.clone(),
         trials: collected.trials,

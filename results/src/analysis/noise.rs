@@ -95,13 +95,26 @@ pub(super) fn spread_in(controls: &[Control], metric: &str, cell: &Cell) -> Opti
     spread(bearing, metric)
 }
 
-/// The experiment is invalid when two equal arms differ by more than the margin, surely, on the deciding metric.
-pub(super) fn why_invalid(card: &ExperimentCard, controls: &[Control]) -> Option<String> {
+/// Why an experiment can't be trusted.
+#[derive(Debug)]
+pub(super) struct Distrust {
+    /// A clause that goes on in lower case.
+    pub why: String,
+    /// Also what was counted exactly. Noise that sets two equal arms apart moves times and rates, and no count of a claim.
+    pub counts_too: bool,
+}
+
+/// The experiment is invalid when a control fails its check, or when two equal arms differ by more than the margin, surely, on the
+/// deciding metric.
+pub(super) fn distrust(card: &ExperimentCard, controls: &[Control]) -> Option<Distrust> {
     if let Some((control, reason)) = controls
         .iter()
         .find_map(|control| Some((control, control.invalid.as_ref()?)))
     {
-        return Some(format!("the control {} failed its check ({reason})", control.arm));
+        return Some(Distrust {
+            why: format!("the control {} failed its check ({reason})", control.arm),
+            counts_too: true,
+        });
     }
     let measured: Vec<(&Control, &RatioEstimate)> = controls
         .iter()
@@ -116,12 +129,15 @@ pub(super) fn why_invalid(card: &ExperimentCard, controls: &[Control]) -> Option
             .collect::<Vec<_>>(),
     );
     let (_, (control, ratio)) = adjusted.iter().zip(measured).find(|(p, _)| **p <= ALPHA_ONE_SIDED)?;
-    Some(format!(
-        "the control {} is {} of its twin although both are the same, which is beyond the margin of {}",
-        control.arm,
-        figures::ratio_with_interval(ratio),
-        figures::per_cent(card.margin),
-    ))
+    Some(Distrust {
+        why: format!(
+            "the control {} is {} of its twin although both are the same, which is beyond the margin of {}",
+            control.arm,
+            figures::ratio_with_interval(ratio),
+            figures::per_cent(card.margin),
+        ),
+        counts_too: false,
+    })
 }
 
 /// Arms whose deciding metric drifts: the last third of the window against the first, over the trials.

@@ -127,16 +127,15 @@ fn counts_are_judged_per_level() {
 }
 
 #[test]
-fn a_control_beyond_the_margin_makes_it_invalid() {
-    let (verdict, reason) = answer(
-        &Truth {
-            control: 1.3,
-            ..Truth::one_cell(1.9)
-        },
-        faster(),
-    );
+fn a_control_beyond_the_margin_makes_it_invalid_but_for_counts() {
+    let noisy = Truth {
+        control: 1.3,
+        ..Truth::one_cell(1.9)
+    };
+    let (verdict, reason) = answer(&noisy, faster());
     assert_eq!(verdict, Verdict::Invalid);
     assert!(reason.contains("of its twin although both are the same"), "{reason}");
+    assert_eq!(answer(&noisy, counts()).0, Verdict::Confirmed);
 }
 
 #[test]
