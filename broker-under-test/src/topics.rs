@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kafka_wire::ErrorCode;
@@ -40,6 +41,15 @@ pub const TOPIC_SETTINGS: [(&str, &str); 8] = [
     ("delete.retention.ms", "log.cleaner.delete.retention.ms"),
 ];
 const POLICY: &str = "cleanup.policy";
+/// Those that a topic in the shared log can't have, as segments are everybody's.
+const OF_ITS_OWN_LOG: [&str; 4] = [
+    "segment.bytes",
+    "index.interval.bytes",
+    "retention.ms",
+    "retention.bytes",
+];
+/// How many logs are flushed at once at the end: a flush mostly waits for the device.
+const FLUSH_THREADS: usize = 8;
 
 /// A topic with its open logs.
 #[derive(Debug)]
@@ -312,6 +322,17 @@ impl Topics {
         }
         if self.shared(name).is_some() && self.has_policy(settings, "compact") {
             let message = "cleanup.policy=compact needs log.layout=partition-log: a shared log is never compacted.";
+            return refuse(ErrorCode::InvalidConfig, message);
+        }
+        if self.shared(name).is_some()
+            && let Some(key) = settings.keys().find(|key| OF_ITS_OWN_LOG.contains(&key.as_str()))
+        {
+            let broker = TOPIC_SETTINGS
+                .iter()
+                .find(|(n, _)| n == key)
+                .map_or("", |(_, broker)| broker);
+            let message =
+                format!("{key} needs log.layout=partition-log: in a shared log {broker} holds for all topics.");
             return refuse(ErrorCode::InvalidConfig, message);
         }
         Ok(count as usize)
@@ -629,15 +650,31 @@ impl Topics {
     /// The first log's that could not be flushed; the others are, and the checkpoints tell which.
     pub fn flush(&self) -> Result<(), LogError> {
         let _changing = self.lock();
-        let mut flushed = Ok(());
-        for topic in self.all() {
-            for log in &topic.partitions {
+        let topics = self.all();
+        let logs: Vec<(&str, &Arc<dyn Log>)> = topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|log| (topic.name.as_str(), log)))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let flush_some = || {
+            let mut flushed = Ok(());
+            while let Some((topic, log)) = logs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if let Err(error) = log.flush().and_then(|()| log.save_producers()) {
-                    tracing::error!(topic = topic.name, %error, "not flushed");
+                    tracing::error!(topic, %error, "not flushed");
                     flushed = flushed.and(Err(error));
                 }
             }
-        }
+            flushed
+        };
+        let flushed = std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..FLUSH_THREADS.min(logs.len()))
+                .map(|_| scope.spawn(flush_some))
+                .collect();
+            let joined = |helper: std::thread::ScopedJoinHandle<'_, _>| {
+                helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            helpers.into_iter().map(joined).fold(flush_some(), Result::and)
+        });
         self.write_checkpoints_locked(flushed.is_ok())?;
         flushed?;
         self.write_states()

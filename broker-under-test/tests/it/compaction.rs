@@ -268,7 +268,7 @@ fn little_memory_takes_several_passes() {
 }
 
 #[test]
-fn records_need_keys_and_the_shared_log_is_not_compacted() {
+fn records_need_keys_and_the_shared_log_has_no_topics_with_logs_of_their_own() {
     let broker = TestBroker::start(&[]);
     let mut client = broker.client();
     assert_eq!(client.create_topic(TOPIC, 1, &SETTINGS), 0);
@@ -288,8 +288,13 @@ fn records_need_keys_and_the_shared_log_is_not_compacted() {
     );
     drop(client);
     let shared = TestBroker::start(&[("log.layout", "commit-log")]);
-    let error = shared.client().create_topic(TOPIC, 1, &SETTINGS);
-    assert_eq!(error, ErrorCode::InvalidConfig.code());
+    let mut client = shared.client();
+    for settings in [&SETTINGS[..], &[("retention.ms", "1000")], &[("segment.bytes", "4096")]] {
+        let error = client.create_topic("own", 1, settings);
+        assert_eq!(error, ErrorCode::InvalidConfig.code(), "{settings:?}");
+    }
+    assert_eq!(client.create_topic("own", 1, &[("max.message.bytes", "4096")]), 0);
+    assert_eq!(client.create_topic("__own", 1, &[("retention.ms", "1000")]), 0);
 }
 
 #[test]

@@ -46,8 +46,8 @@ fn follow(mut client: Client, end: i64) -> Vec<u8> {
 #[test]
 fn producers_and_followers_of_one_partition() {
     for (_, path) in FetchPath::ALL {
-        let broker = TestBroker::start(&[("fetch.path", path)]);
-        assert_eq!(broker.client().create_topic(TOPIC, 1, &[("segment.bytes", "50000")]), 0);
+        let broker = TestBroker::start(&[("fetch.path", path), ("log.segment.bytes", "50000")]);
+        assert_eq!(broker.client().create_topic(TOPIC, 1, &[]), 0);
         let end = (PRODUCERS * BATCHES) as i64 * RECORDS;
         std::thread::scope(|scope| {
             let followers: Vec<_> = (0..3)

@@ -120,9 +120,9 @@ fn a_long_poll_ends_for_an_error_a_deleted_topic_and_a_stop() {
 /// More cannot come than was asked for, so waiting for more has no end but the clock's.
 #[test]
 fn bytes_min_is_capped_by_bytes_max_and_the_end_of_a_segment() {
-    let broker = TestBroker::start(&[]);
+    let broker = TestBroker::start(&[("log.segment.bytes", "4000")]);
     let mut client = broker.client();
-    assert_eq!(client.create_topic(TOPIC, 1, &[("segment.bytes", "4000")]), 0);
+    assert_eq!(client.create_topic(TOPIC, 1, &[]), 0);
     for seed in 0..8 {
         client.append(TOPIC, 0, &batch_of(1, 1000, seed));
     }

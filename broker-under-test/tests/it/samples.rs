@@ -262,7 +262,9 @@ fn create_topics() -> CreateTopicsRequest {
         .with_replication_factor(-1)
         .with_assignments(vec![assignment]);
     let topics = vec![
-        plain.clone().with_configs(vec![setting("segment.bytes", "1048576")]),
+        plain
+            .clone()
+            .with_configs(vec![setting("max.message.bytes", "1048576")]),
         plain
             .with_name(topic("strange"))
             .with_configs(vec![setting("no.such.setting", "1")]),
