@@ -1,23 +1,30 @@
 //! `assay load`: ad-hoc load on a target, with a live line, a table, an HdrHistogram log, CSV and charts.
 //!
 //! The command line becomes a [`plan::Plan`], the target a [`host::Host`]; [`find`] searches a rate, [`session`] holds one window with a process
-//! that produces. What it leaves is `results::load`, and `assay report` draws it again.
+//! that produces and some that consume. What it leaves is `results::load`, and `assay report` draws it again.
 
 mod args;
+mod ends;
 mod find;
 mod host;
 mod intervals;
 mod judge;
+mod ledger;
 mod live;
 mod plan;
+mod receivers;
 mod record;
 mod search;
 mod session;
+mod side;
+mod terms;
+mod window;
 mod words;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use results::load::LoadFolder;
 
 pub use args::Args;
@@ -31,7 +38,7 @@ use session::Task;
 use crate::scratch::{self, Scratch};
 use crate::{EXIT_INTERRUPTED, interrupt, output, run_folder};
 
-/// Exit code of an objective that was required and is broken.
+/// Exit code of records that are missing, and of an objective that was required and is broken.
 const EXIT_BROKEN: u8 = 1;
 /// More rows and histograms than this would make large files of a long window: then intervals are longer than a second.
 const INTERVALS_MAX: f64 = 1_200.0;
@@ -54,6 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     render_and_print(&dir)?;
     Ok(match outcome {
         Outcome::Interrupted => EXIT_INTERRUPTED.into(),
+        Outcome::Lost => EXIT_BROKEN.into(),
         Outcome::Broken if args.find.require_objective => EXIT_BROKEN.into(),
         Outcome::Broken | Outcome::Done => ExitCode::SUCCESS,
     })
@@ -82,6 +90,8 @@ enum Outcome {
     Done,
     /// Measured, and the objective is broken.
     Broken,
+    /// Measured, and records that were acknowledged are gone.
+    Lost,
     /// Ctrl-C; what was measured until then is told.
     Interrupted,
 }
@@ -118,26 +128,31 @@ fn on_host(args: &Args, plan: &Plan, dir: &Path, host: &Host, live: &Live) -> an
     }
     let task = Task {
         load: record.load.clone(),
+        consumers: plan.consumers(host.partitions),
         warm_up_s: args.warm_up,
         seconds: args.seconds,
         interval_s: (args.seconds / INTERVALS_MAX).ceil().max(1.0),
     };
-    live.doing(&format!("warming up for {} s", args.warm_up));
+    if task.load.is_some() {
+        live.doing(&format!("warming up for {} s", args.warm_up));
+    }
     // Made by the first interval: a client that fails before leaves no files.
     let mut folder = None;
     let mut written = Ok(());
+    let produces = task.load.is_some();
     let held = session::hold(host, &task, &mut |closed| {
-        live.doing(&live::line(&closed.row, args.seconds - closed.row.at_s));
+        live.doing(&live::line(&closed.row, produces, args.seconds - closed.row.at_s));
         if written.is_ok() {
             written = record::interval(&mut folder, dir, closed);
         }
     })?;
     written?;
     let mut folder = record::opened(folder, dir)?;
-    record.held(&mut folder, &held)?;
+    let lost = record.held(&mut folder, &held)?;
     let judged = match (&plan.objective, held.interrupted) {
         (Some(objective), false) => {
-            let (verdict, why) = judge::judge(objective, &held.seen(objective));
+            let seen = held.seen(objective).context("an objective without a producer")?;
+            let (verdict, why) = judge::judge(objective, &seen);
             record.note(match verdict {
                 Verdict::Kept => format!("The window kept {}.", objective.text),
                 _ => format!("The window broke {}: {why}.", objective.text),
@@ -149,6 +164,7 @@ fn on_host(args: &Args, plan: &Plan, dir: &Path, host: &Host, live: &Live) -> an
     record.save(&folder)?;
     Ok(match judged {
         _ if held.interrupted => Outcome::Interrupted,
+        _ if lost > 0 => Outcome::Lost,
         None | Some(Verdict::Kept) => Outcome::Done,
         Some(Verdict::Broken | Verdict::GeneratorLimit) => Outcome::Broken,
     })

@@ -12,19 +12,21 @@ use crate::run_folder;
 use crate::run_verb::parse_cut;
 use crate::target::TargetName;
 
-/// Put load on a Kafka-compatible cluster, or search the highest rate that keeps an objective
+/// Put load on a Kafka-compatible cluster: produce, consume, or search the highest rate that keeps an objective
 #[derive(clap::Args, Debug)]
 #[command(
-    after_long_help = "Examples:\n  assay load --produce 20k\n  assay load --target kafka://10.0.0.7:9092 --topic orders --produce poisson:5000 \
+    after_long_help = "Examples:\n  assay load --produce 20k --consume\n  assay load --target kafka://10.0.0.7:9092 --topic orders --produce poisson:5000 \
     --seconds 60\n  assay load --target kafka --partitions 12 --produce max --batch-bytes 65536 --linger-ms 5 --compression lz4\n  \
     assay load --partitions 4 --find-max --objective 'p99 < 10 ms'\n  assay load --target \
-    kafka://h:9093 --client-properties tls.properties --topic orders --produce bursts:1000,50\n\nLatency counts from the moment that the \
-    schedule gave to a record, whether it could be sent then or not; `max` has no schedule, and can't show a stall.\n\nTargets: `bundled` is \
+    kafka://h:9093 --client-properties tls.properties --topic orders --produce bursts:1000,50\n  assay load --target kafka://h:9092 --topic orders --consume --from earliest --seconds 30\n\nLatency counts from the moment that the \
+    schedule gave to a record, whether it could be sent then or not; `max` has no schedule, and can't show a stall.\n\nWith --consume processes of their own read the \
+    topic; the time until they have a record counts from the same moment on the same clock, and at the end every record that was acknowledged must have come once. \
+    They have no group: partitions are assigned.\n\nTargets: `bundled` is \
     this program's own broker; `kafka` is Apache Kafka, started for the load; `null` answers and stores nothing, the ceiling of every client; `kafka://host:port,host:port` runs already. \
     There --topic must exist, or --partitions has it made, and deleted at the end.\n\n--find-max doubles the rate until the objective breaks, \
     bisects to 5 %, and confirms the answer by three held runs; then the window of --seconds is measured at that rate. A rate keeps the objective \
-    when the percentile stays below its bound, nothing fails, the rate is reached and no backlog grows.\n\nExit codes: 0 measured; 1 with \
-    --require-objective when it is broken; 3 usage or environment; 130 interrupted, with the table of what was measured."
+    when the percentile stays below its bound, nothing fails, the rate is reached, and neither a backlog nor a consumer's lag grows.\n\nExit codes: 0 measured; 1 when consumers miss \
+    records that were acknowledged, and with --require-objective when it is broken; 3 usage or environment; 130 interrupted, with the table of what was measured."
 )]
 pub struct Args {
     /// What is loaded: bundled, kafka, null, or kafka://host:port,..
@@ -48,6 +50,8 @@ pub struct Args {
 
     #[command(flatten)]
     pub produce: ProduceArgs,
+    #[command(flatten)]
+    pub consume: ConsumeArgs,
     #[command(flatten)]
     pub find: FindArgs,
 
@@ -93,7 +97,7 @@ pub struct ProduceArgs {
     /// How partitions are chosen [default: key with keys, round-robin without]
     #[arg(long, value_enum, value_name = "HOW")]
     pub partitioner: Option<Choice>,
-    /// Which client: native or librdkafka
+    /// Which client, for producing and consuming: native or librdkafka
     #[arg(long, value_name = "CLIENT", default_value = "native")]
     pub client: ClientKind,
     /// Most bytes of a batch
@@ -134,6 +138,48 @@ fn property(pair: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// What is consumed, and how.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Consuming")]
+pub struct ConsumeArgs {
+    /// Reads the topic in processes of their own
+    #[arg(long)]
+    pub consume: bool,
+    /// So many processes, which share out the partitions
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64), requires = "consume")]
+    pub consumers: u32,
+    /// Which client consumes, if not the one of --client
+    #[arg(long, value_name = "CLIENT", requires = "consume")]
+    pub consumer_client: Option<ClientKind>,
+    /// Where consuming begins without --produce, which is beside what is produced; with earliest it ends when everything is read
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PLACE",
+        default_value = "latest",
+        requires = "consume"
+    )]
+    pub from: Place,
+    /// The broker answers once so many bytes are there ..
+    #[arg(long, value_name = "BYTES", default_value = "1", requires = "consume")]
+    pub fetch_min_bytes: u32,
+    /// .. or after so long, ms
+    #[arg(long, value_name = "MS", default_value = "500", requires = "consume")]
+    pub fetch_max_wait_ms: u32,
+    /// One of librdkafka's own properties for a consumer, with --client or --consumer-client librdkafka; repeat it for more
+    #[arg(long = "consumer-property", value_name = "KEY=VALUE", value_parser = property, requires = "consume")]
+    pub consumer_properties: Vec<(String, String)>,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// With what comes.
+    Latest,
+    /// With what there is.
+    Earliest,
+}
+
 /// The search.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Searching")]
@@ -141,7 +187,7 @@ pub struct FindArgs {
     /// Searches the highest rate that keeps --objective, before the measured window
     #[arg(long)]
     pub find_max: bool,
-    /// A percentile and its bound, such as 'p99 < 10 ms'
+    /// A percentile and its bound: 'p99 < 10 ms', or 'e2e p99 < 10 ms' until a consumer has the record
     #[arg(long, value_name = "OBJECTIVE")]
     pub objective: Option<Objective>,
     /// Exit with 1 when the window, or every rate of the search, breaks the objective

@@ -1,5 +1,6 @@
 //! The search on a real target: each rate is held by processes of its own, judged, and told.
 
+use anyhow::Context;
 use results::figures::three_digits;
 use results::load::{Found, Percentiles, Tried};
 
@@ -38,6 +39,7 @@ impl System for Finder<'_> {
         self.live.doing(&what);
         let task = Task {
             load: self.plan.load_at(partitions, rate),
+            consumers: self.plan.consumers(partitions),
             warm_up_s: WARM_UP_S,
             seconds,
             interval_s: INTERVAL_S,
@@ -45,9 +47,9 @@ impl System for Finder<'_> {
         let held = session::hold(self.host, &task, &mut |_| ())?;
         // What was held for a part of its time only is not judged.
         interrupt::check()?;
-        let seen = held.seen(self.objective);
+        let seen = held.seen(self.objective).context("a search without a producer")?;
         let (verdict, why) = judge(self.objective, &seen);
-        let found = Percentiles::of(&held.loaded.phase.latency_ns);
+        let found = Percentiles::of(&held.about(self.objective));
         let word = if verdict == Verdict::Kept { "kept" } else { "broken" };
         self.live.say(&format!(
             "{what}: {word}{}{why}",
@@ -108,6 +110,7 @@ pub fn find(
         objective: objective.text.clone(),
         quantile: objective.quantile,
         bound_us: objective.bound_us,
+        end_to_end: objective.end_to_end,
         rate,
         ending,
         tried: finder.tried,

@@ -62,7 +62,11 @@ impl Host {
                 }
                 partitions
             }
-            None => host.partitions_of(&plan.topic)?,
+            None => {
+                let partitions = host.partitions_of(plan)?;
+                plan.check_consumers(partitions)?;
+                partitions
+            }
         };
         Ok(host)
     }
@@ -92,7 +96,6 @@ impl Host {
                 ))
             }
             TargetName::Kafka => {
-                errln!("starting Apache Kafka");
                 let kafka = Kafka::start(&KafkaSpec {
                     dir: scratch.join("kafka"),
                     nodes: 1,
@@ -144,7 +147,8 @@ impl Host {
         Ok(Admin::connect(self.brokers.clone(), &self.security)?)
     }
 
-    fn partitions_of(&self, topic: &str) -> anyhow::Result<u32> {
+    fn partitions_of(&self, plan: &Plan) -> anyhow::Result<u32> {
+        let topic = plan.topic.as_str();
         let found = self.admin()?.metadata(Some(&[topic]))?;
         let known = found
             .topics
@@ -153,7 +157,11 @@ impl Host {
         let partitions = known.map_or(0, |known| known.partitions.len());
         if partitions == 0 {
             bail!(
-                "there is no topic `{topic}`: give --partitions to have it made for the load, and deleted at its end"
+                "there is no topic `{topic}`: {}",
+                match plan.produces() {
+                    true => "give --partitions to have it made for the load, and deleted at its end",
+                    false => "give one that exists",
+                }
             );
         }
         Ok(u32::try_from(partitions)?)

@@ -24,9 +24,11 @@ pub struct Seen {
     pub samples: u64,
     /// Records that failed or were never taken.
     pub failed: u64,
+    /// Records that were acknowledged and that no consumer found.
+    pub lost: u64,
     /// Share of records that were enqueued late although nothing stood in their way.
     pub late_share: f64,
-    /// Records that wait, second by second: what is outstanding.
+    /// Records that wait, second by second: what is outstanding, and what a consumer has not yet.
     pub waiting: Vec<(f64, f64)>,
 }
 
@@ -36,7 +38,7 @@ pub fn judge(objective: &Objective, seen: &Seen) -> (Verdict, String) {
         return (Verdict::Kept, String::new());
     };
     // A generator that is late falsifies latencies upwards only: what is kept is kept in spite of it.
-    if seen.late_share > LATE_SHARE_MAX && seen.failed == 0 {
+    if seen.late_share > LATE_SHARE_MAX && seen.failed + seen.lost == 0 {
         let late = 100.0 * seen.late_share;
         return (
             Verdict::GeneratorLimit,
@@ -52,6 +54,9 @@ pub fn judge(objective: &Objective, seen: &Seen) -> (Verdict, String) {
 fn broken(objective: &Objective, seen: &Seen) -> Option<String> {
     if seen.failed > 0 {
         return Some(format!("{} records failed", seen.failed));
+    }
+    if seen.lost > 0 {
+        return Some(format!("{} records were acknowledged and are missing", seen.lost));
     }
     match seen.value_us {
         None => return Some(format!("{} samples are too few for {}", seen.samples, objective.name)),
@@ -97,6 +102,7 @@ mod tests {
             value_us: Some(9_000.0),
             samples: 5_000,
             failed: 0,
+            lost: 0,
             late_share: 0.0,
             waiting: (0..10)
                 .map(|second| (f64::from(second), 50.0 + f64::from(second % 2)))
@@ -115,6 +121,8 @@ mod tests {
         assert_eq!(judged(|_| ()), (Verdict::Kept, String::new()));
         let (_, why) = judged(|seen| seen.failed = 3);
         assert_eq!(why, "3 records failed");
+        let (_, why) = judged(|seen| seen.lost = 2);
+        assert_eq!(why, "2 records were acknowledged and are missing");
         let (_, why) = judged(|seen| seen.value_us = Some(12_000.0));
         assert_eq!(why, "p99 was 12 ms");
         let (verdict, why) = judged(|seen| seen.value_us = None);

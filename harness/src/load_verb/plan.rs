@@ -1,13 +1,12 @@
 //! What the command line comes to: a checked load, before anything is started.
 
 use anyhow::bail;
-use kafka_wire::Compression;
-use results::figures::{self, short, three_digits};
-use workloads::load::{Arrivals, Keys, LoadPayload, LoadSpec, Partitioner, ProducerSettings, Sizes};
+use workloads::load::consume::Start;
+use workloads::load::{Arrivals, ConsumeSpec, Keys, LoadPayload, LoadSpec, Partitioner, ProducerSettings};
 use workloads::native::Spread;
 use workloads::payload::PayloadSpec;
 
-use super::args::{Args, Content, ProduceArgs};
+use super::args::{Args, Content, Place, ProduceArgs};
 use super::words::Objective;
 use crate::run_verb::seed_from_clock;
 use crate::target::TargetName;
@@ -26,8 +25,10 @@ pub struct Plan {
     pub topic: String,
     /// Partitions that the topic is made with; `None` where it must exist.
     pub partitions: Option<u32>,
-    /// Which records, when, and how; its spread has no partitions before the topic is known.
-    load: LoadSpec,
+    /// Which records, when, and how; its spread has no partitions before the topic is known. Absent when only consuming.
+    load: Option<LoadSpec>,
+    /// How they are consumed, and by how many; absent when only producing.
+    consume: Option<(ConsumeSpec, u32)>,
     /// The objective.
     pub objective: Option<Objective>,
     /// The first rate of a search; absent without one.
@@ -67,9 +68,14 @@ impl Plan {
         if find.require_objective && find.objective.is_none() {
             bail!("--require-objective needs an --objective, such as 'p99 < 10 ms'");
         }
-        let Some(load) = producing(args, seed)? else {
-            bail!("nothing to do: give --produce RATE, or --find-max with an --objective");
-        };
+        let load = producing(args, seed)?;
+        let consume = consuming(args, load.is_some())?;
+        if load.is_none() {
+            check_consuming_alone(args)?;
+        }
+        if consume.is_none() && find.objective.as_ref().is_some_and(|objective| objective.end_to_end) {
+            bail!("an objective that begins with e2e is about a consumer: give --consume");
+        }
         let topic = match (&args.topic, runs_already) {
             (Some(topic), _) => topic.clone(),
             (None, false) => TOPIC.to_owned(),
@@ -88,32 +94,71 @@ impl Plan {
                 .map_or(0.5, |objective| objective.quantile.min(0.9999));
             asked.unwrap_or_else(|| FIND_FROM_MIN.max(SAMPLES / (1.0 - quantile) / find.try_seconds))
         });
-        Ok(Plan {
+        let plan = Plan {
             topic,
             partitions: args.partitions.or((!runs_already).then_some(1)),
             load,
+            consume,
             objective: find.objective.clone(),
             find_from,
-        })
+        };
+        if let Some(partitions) = plan.partitions {
+            plan.check_consumers(partitions)?;
+        }
+        Ok(plan)
     }
 
-    /// The load on a topic of so many partitions.
-    pub fn load(&self, partitions: u32) -> LoadSpec {
-        let spread = Spread::one_topic(&self.topic, partitions);
-        LoadSpec {
-            spread,
-            ..self.load.clone()
+    /// Whether something is produced.
+    pub fn produces(&self) -> bool {
+        self.load.is_some()
+    }
+
+    /// Checks that every consumer has a partition.
+    ///
+    /// # Errors
+    /// There are too many of them.
+    pub fn check_consumers(&self, partitions: u32) -> anyhow::Result<()> {
+        match self.consume {
+            Some((_, several)) if several > partitions => {
+                bail!("{several} consumers share out {partitions} partitions: give --consumers {partitions} at most")
+            }
+            _ => Ok(()),
         }
     }
 
-    /// The same with another rate.
-    pub fn load_at(&self, partitions: u32, rate: f64) -> LoadSpec {
-        let load = self.load(partitions);
+    /// The load on a topic of so many partitions.
+    pub fn load(&self, partitions: u32) -> Option<LoadSpec> {
+        let load = self.load.clone()?;
+        let spread = Spread::one_topic(&self.topic, partitions);
+        Some(LoadSpec { spread, ..load })
+    }
+
+    /// What each consumer reads of a topic of so many partitions.
+    pub fn consumers(&self, partitions: u32) -> Vec<ConsumeSpec> {
+        let Some((consume, several)) = &self.consume else {
+            return Vec::new();
+        };
+        let of = |consumer: u32| ConsumeSpec {
+            spread: Spread::one_topic(&self.topic, partitions),
+            places: Some(
+                (consumer..partitions)
+                    .step_by(*several as usize)
+                    .map(|place| place as usize)
+                    .collect(),
+            ),
+            ..consume.clone()
+        };
+        (0..*several).map(of).collect()
+    }
+
+    /// The same load with another rate.
+    pub fn load_at(&self, partitions: u32, rate: f64) -> Option<LoadSpec> {
+        let load = self.load(partitions)?;
         let arrivals = match load.arrivals {
             Arrivals::Poisson { .. } => Arrivals::Poisson { rate },
             _ => Arrivals::Constant { rate },
         };
-        LoadSpec { arrivals, ..load }
+        Some(LoadSpec { arrivals, ..load })
     }
 }
 
@@ -166,6 +211,49 @@ fn producing(args: &Args, seed: u64) -> anyhow::Result<Option<LoadSpec>> {
     Ok(Some(load))
 }
 
+/// How it is consumed, and by how many.
+fn consuming(args: &Args, beside_a_producer: bool) -> anyhow::Result<Option<(ConsumeSpec, u32)>> {
+    let consume = &args.consume;
+    if !consume.consume {
+        return Ok(None);
+    }
+    if args.target == TargetName::Null {
+        bail!("the target null stores nothing that could be consumed: leave --consume out, or choose another target");
+    }
+    if beside_a_producer && consume.from == Place::Earliest {
+        bail!("beside --produce only what is produced is read: leave --from out, or --produce");
+    }
+    let spec = ConsumeSpec {
+        client: consume.consumer_client.unwrap_or(args.produce.client),
+        from: match consume.from {
+            Place::Earliest => Start::Earliest,
+            Place::Latest => Start::Latest,
+        },
+        fetch_min_bytes: consume.fetch_min_bytes,
+        fetch_max_wait_ms: consume.fetch_max_wait_ms,
+        properties: consume.consumer_properties.iter().cloned().collect(),
+        // Until the topic is known.
+        ..ConsumeSpec::new(Spread::one_topic(TOPIC, 1))
+    };
+    spec.check()?;
+    Ok(Some((spec, consume.consumers)))
+}
+
+fn check_consuming_alone(args: &Args) -> anyhow::Result<()> {
+    if !args.consume.consume {
+        bail!("nothing to do: give --produce RATE, --consume, or --find-max with an --objective");
+    }
+    if !matches!(args.target, TargetName::Cluster(_)) || args.partitions.is_some() {
+        bail!(
+            "a topic that is made for the load is empty: give --produce beside --consume, or a kafka:// target and the --topic to read"
+        );
+    }
+    if args.find.objective.is_some() {
+        bail!("--objective is about what is produced: give --produce");
+    }
+    Ok(())
+}
+
 fn content(produce: &ProduceArgs) -> anyhow::Result<PayloadSpec> {
     if let Some(path) = &produce.payload {
         let (path, cut) = (path.clone(), produce.cut);
@@ -180,89 +268,4 @@ fn content(produce: &ProduceArgs) -> anyhow::Result<PayloadSpec> {
         Content::Text => PayloadSpec::Text { record_bytes, entropy },
         Content::Random => PayloadSpec::Random { record_bytes },
     })
-}
-
-/// What a load is, in a few words for each part.
-pub fn terms(load: &LoadSpec) -> Vec<(String, String)> {
-    let parts = [
-        ("arrivals", arrivals(&load.arrivals)),
-        ("records", records(load)),
-        ("producer", producer(&load.producer)),
-    ];
-    parts.map(|(name, value)| (name.to_owned(), value)).to_vec()
-}
-
-fn arrivals(arrivals: &Arrivals) -> String {
-    match arrivals {
-        Arrivals::Closed { outstanding: 1 } => "closed, one record at a time".to_owned(),
-        Arrivals::Closed { outstanding } => format!(
-            "closed, {} records outstanding",
-            figures::count(u64::from(*outstanding))
-        ),
-        Arrivals::Constant { rate } => format!("constant, {}/s", three_digits(*rate)),
-        Arrivals::Poisson { rate } => format!("poisson, {}/s", three_digits(*rate)),
-        Arrivals::Bursts { rate, burst } => format!("bursts of {burst}, {}/s", three_digits(*rate)),
-        Arrivals::Steps { rates, step_ms } => format!("{} steps of {step_ms} ms", rates.len()),
-        Arrivals::Ramp { from, to, over_ms } => format!(
-            "a ramp from {}/s to {}/s in {over_ms} ms",
-            three_digits(*from),
-            three_digits(*to)
-        ),
-        Arrivals::Trace { .. } => "as recorded in a trace".to_owned(),
-    }
-}
-
-fn records(load: &LoadSpec) -> String {
-    let (kind, own_size) = match &load.payload.content {
-        PayloadSpec::Json { record_bytes, entropy } => {
-            (format!("json of entropy {}", short(*entropy)), Some(*record_bytes))
-        }
-        PayloadSpec::Text { record_bytes, entropy } => {
-            (format!("text of entropy {}", short(*entropy)), Some(*record_bytes))
-        }
-        PayloadSpec::Random { record_bytes } => ("random bytes".to_owned(), Some(*record_bytes)),
-        PayloadSpec::File { .. } => ("a file".to_owned(), None),
-    };
-    let size = match load.payload.sizes {
-        Sizes::Fixed => own_size.map_or("its own sizes".to_owned(), |bytes| figures::bytes(bytes as f64)),
-        Sizes::Range { min, max } => format!("{} to {}", figures::bytes(min as f64), figures::bytes(max as f64)),
-        Sizes::LogNormal { median, sigma, .. } => {
-            format!(
-                "{} in the median (log-normal, sigma {})",
-                figures::bytes(median as f64),
-                short(sigma)
-            )
-        }
-    };
-    let keys = match &load.keys {
-        Keys::None => "no keys".to_owned(),
-        Keys::Uniform { count } => format!("{} keys", figures::count(*count)),
-        Keys::Zipf { count, exponent } => format!("{} keys by Zipf {}", figures::count(*count), short(*exponent)),
-        Keys::File { .. } => "keys of a file".to_owned(),
-    };
-    format!("{size} of {kind}, {keys}")
-}
-
-fn producer(settings: &ProducerSettings) -> String {
-    let acks = if settings.acks == -1 {
-        "all".to_owned()
-    } else {
-        settings.acks.to_string()
-    };
-    let mut text = format!(
-        "{}, batches of {}, linger {} ms, {} in flight, acks {acks}",
-        settings.client,
-        figures::bytes(f64::from(settings.batch_bytes)),
-        short(settings.linger_us as f64 / 1e3),
-        settings.in_flight
-    );
-    if settings.compression != Compression::default() {
-        text.push_str(&format!(", {}", settings.compression));
-    }
-    if settings.idempotence {
-        text.push_str(", idempotent");
-    } else if settings.retries {
-        text.push_str(", retries");
-    }
-    text
 }

@@ -1,21 +1,25 @@
 //! What a load leaves: `load.json` from what its processes told.
 
 use std::path::Path;
+use std::time::Duration;
 
 use results::load::{Found, LOAD_SCHEMA_VERSION, LoadFolder, LoadManifest, Percentiles, Produced, Timing};
-use workloads::load::{LoadSpec, Loaded};
+use workloads::load::{ConsumeSpec, LoadSpec, Loaded};
 
 use super::host::Host;
 use super::intervals::Closed;
-use super::plan::{self, Plan};
+use super::ledger::Ledger;
+use super::plan::Plan;
 use super::session::Held;
+use super::terms;
 use crate::measure::machine;
 use crate::{run_folder, run_verb};
 
 /// A load that goes on, as it is written down at its end.
 pub struct Record {
     /// What is produced.
-    pub load: LoadSpec,
+    pub load: Option<LoadSpec>,
+    consumers: Vec<ConsumeSpec>,
     manifest: LoadManifest,
 }
 
@@ -36,13 +40,14 @@ pub fn interval(files: &mut Option<LoadFolder>, dir: &Path, closed: &Closed) -> 
     let folder = files.insert(begun);
     folder.interval(&closed.row)?;
     let (start_s, seconds) = (closed.start_s(), closed.row.seconds);
-    Ok(folder.latency(Timing::Acknowledged, start_s, seconds, &closed.acknowledged)?)
+    folder.latency(Timing::Acknowledged, start_s, seconds, &closed.acknowledged)?;
+    Ok(folder.latency(Timing::EndToEnd, start_s, seconds, &closed.end_to_end)?)
 }
 
 impl Record {
     /// With nothing measured.
     pub fn begin(dir: &Path, host: &Host, plan: &Plan) -> Self {
-        let load = plan.load(host.partitions);
+        let (load, consumers) = (plan.load(host.partitions), plan.consumers(host.partitions));
         let mut machine = machine::receipt(dir);
         if !host.is_on_loopback() {
             machine.transport = "network".to_owned();
@@ -59,7 +64,7 @@ impl Record {
             partitions: host.partitions,
             load: None,
             consume: None,
-            closed: !load.arrivals.is_open(),
+            closed: load.as_ref().is_some_and(|load| !load.arrivals.is_open()),
             terms: Vec::new(),
             interrupted: false,
             produced: None,
@@ -68,7 +73,11 @@ impl Record {
             latency_us: Default::default(),
             notes: Vec::new(),
         };
-        Self { load, manifest }
+        Self {
+            load,
+            consumers,
+            manifest,
+        }
     }
 
     /// What a search found.
@@ -86,25 +95,28 @@ impl Record {
         self.manifest.notes.push(note);
     }
 
-    /// What the window came to. The times that are known for all of it only are logged as one interval.
+    /// What the window came to; answers how many records are lost. The times that are known for all of it only are logged as one interval.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn held(&mut self, folder: &mut LoadFolder, held: &Held) -> anyhow::Result<()> {
+    pub fn held(&mut self, folder: &mut LoadFolder, held: &Held) -> anyhow::Result<u64> {
         self.manifest.interrupted = held.interrupted;
-        self.manifest.produced = Some(produced(&held.loaded, held));
-        let seconds = held.loaded.phase.wall_ns as f64 / 1e9;
+        self.manifest.produced = held.loaded.as_ref().map(|(loaded, cpu)| produced(loaded, *cpu, held));
+        let ledger = Ledger::of(held);
+        let lost = ledger.lost();
+        self.manifest.consumed = ledger.consumed;
+        self.manifest.notes.extend(ledger.notes);
         for (timing, histogram) in held.timings() {
             if histogram.is_empty() {
                 continue;
             }
-            let found = Percentiles::of(histogram);
+            let found = Percentiles::of(&histogram);
             self.manifest.latency_us.insert(timing.tag().to_owned(), found);
             if matches!(timing, Timing::Service | Timing::Lateness) {
-                folder.latency(timing, 0.0, seconds, histogram)?;
+                folder.latency(timing, 0.0, held.seconds(), &histogram)?;
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     /// Writes `load.json`.
@@ -112,13 +124,17 @@ impl Record {
     /// # Errors
     /// What the file system says.
     pub fn save(&mut self, folder: &LoadFolder) -> anyhow::Result<()> {
-        self.manifest.load = Some(serde_json::to_value(&self.load)?);
-        self.manifest.terms = plan::terms(&self.load);
+        self.manifest.load = self.load.as_ref().map(serde_json::to_value).transpose()?;
+        self.manifest.consume = match self.consumers.is_empty() {
+            true => None,
+            false => Some(serde_json::to_value(&self.consumers)?),
+        };
+        self.manifest.terms = terms::terms(self.load.as_ref(), &self.consumers);
         Ok(folder.manifest(&self.manifest)?)
     }
 }
 
-fn produced(loaded: &Loaded, held: &Held) -> Produced {
+fn produced(loaded: &Loaded, cpu: Duration, held: &Held) -> Produced {
     let counts = &loaded.counts;
     // What a client does not know stays 0.
     let known = |count: u64| (count > 0).then_some(count);
@@ -140,7 +156,7 @@ fn produced(loaded: &Loaded, held: &Held) -> Produced {
         batch_bytes: known(counts.batch_bytes),
         raw_bytes: known(counts.raw_bytes),
         retries: known(counts.retries),
-        client_cpu_s: Some(held.producer_cpu.as_secs_f64()),
+        client_cpu_s: Some(cpu.as_secs_f64()),
         broker_cpu_s: held.broker_cpu.map(|cpu| cpu.as_secs_f64()),
         ceiling_rate: None,
     }

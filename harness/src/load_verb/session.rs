@@ -1,32 +1,27 @@
-//! One window: a process that produces, what it tells while the window goes on, and what it cost.
+//! One window: a process that produces, some that consume, and what it cost.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::bail;
 use hdrhistogram::Histogram;
 use results::load::{Percentiles, Timing, quantile_us};
-use workloads::load::{LoadSpec, Loaded};
-use workloads::native::Phase;
-use workloads::worker::{WorkerEvent, WorkerResult, WorkerSpec};
+use workloads::load::{ConsumeSpec, Consumed, LoadSpec, Loaded};
+use workloads::native::phase::latency_histogram;
 
 use super::host::Host;
-use super::intervals::{Closed, Joiner};
+use super::intervals::Closed;
 use super::judge::Seen;
+use super::ledger::Ledger;
+use super::side::{Side, cpu_of};
+use super::window::Window;
 use super::words::Objective;
-use crate::interrupt;
-use crate::measure::sample::ProcessSample;
-use crate::measure::worker::Worker;
-
-/// How long a wait for the worker takes at most before Ctrl-C is looked for.
-const TURN: Duration = Duration::from_millis(50);
-/// A worker that says nothing for so long after its window hangs: its own timeouts are shorter.
-const SILENCE_MAX: Duration = Duration::from_secs(150);
 
 /// What a window is to be.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// What is produced.
-    pub load: LoadSpec,
+    pub load: Option<LoadSpec>,
+    /// What each consumer reads.
+    pub consumers: Vec<ConsumeSpec>,
     /// Load before the window, s.
     pub warm_up_s: f64,
     /// The window, s.
@@ -38,128 +33,108 @@ pub struct Task {
 /// What came of a window.
 #[derive(Debug)]
 pub struct Held {
-    /// Of the producer.
-    pub loaded: Loaded,
-    /// CPU time of the producer's process.
-    pub producer_cpu: Duration,
+    /// Of the producer, with the CPU time of its process.
+    pub loaded: Option<(Loaded, Duration)>,
+    /// Of each consumer.
+    pub consumed: Vec<Consumed>,
+    /// CPU time of the consumers' processes.
+    pub consumer_cpu: Duration,
     /// CPU time of the broker's processes; absent where they can't be read.
     pub broker_cpu: Option<Duration>,
-    /// Records that wait, interval by interval.
+    /// Records that wait to be acknowledged or received, interval by interval.
     waiting: Vec<(f64, f64)>,
     /// Whether Ctrl-C ended it.
     pub interrupted: bool,
 }
 
 impl Held {
-    /// What is known of it for an objective.
-    pub fn seen(&self, objective: &Objective) -> Seen {
-        let loaded = &self.loaded;
-        let histogram = &loaded.phase.latency_ns;
+    /// What is known of it for an objective; absent without a producer.
+    pub fn seen(&self, objective: &Objective) -> Option<Seen> {
+        let (loaded, _) = self.loaded.as_ref()?;
+        let histogram = self.about(objective);
         let value_us = match objective.quantile < 1.0 {
-            true => quantile_us(histogram, objective.quantile),
-            false => Percentiles::of(histogram).max,
+            true => quantile_us(&histogram, objective.quantile),
+            false => Percentiles::of(&histogram).max,
         };
-        Seen {
+        Some(Seen {
             intended_rate: (loaded.intended_rate > 0.0).then_some(loaded.intended_rate),
             achieved_rate: loaded.achieved_rate,
             value_us,
             samples: histogram.len(),
             failed: loaded.failed_records + loaded.unsent_records,
+            lost: Ledger::of(self).lost(),
             late_share: loaded.late_share,
             waiting: self.waiting.clone(),
+        })
+    }
+
+    /// The times that the objective is about.
+    pub fn about(&self, objective: &Objective) -> Histogram<u64> {
+        match (&self.loaded, objective.end_to_end) {
+            (Some((loaded, _)), false) => loaded.phase.latency_ns.clone(),
+            _ => self.end_to_end(),
         }
     }
 
+    /// Intended to received, of all consumers.
+    fn end_to_end(&self) -> Histogram<u64> {
+        let mut sum = latency_histogram();
+        for consumed in &self.consumed {
+            // All have the same bounds.
+            let _ = sum.add(&consumed.phase.latency_ns);
+        }
+        sum
+    }
+
     /// Every histogram of the whole window.
-    pub fn timings(&self) -> [(Timing, &Histogram<u64>); 3] {
-        [
-            (Timing::Acknowledged, &self.loaded.phase.latency_ns),
-            (Timing::Service, &self.loaded.service_ns),
-            (Timing::Lateness, &self.loaded.lateness_ns),
-        ]
+    pub fn timings(&self) -> Vec<(Timing, Histogram<u64>)> {
+        let mut timings = vec![(Timing::EndToEnd, self.end_to_end())];
+        if let Some((loaded, _)) = &self.loaded {
+            timings.push((Timing::Acknowledged, loaded.phase.latency_ns.clone()));
+            timings.push((Timing::Service, loaded.service_ns.clone()));
+            // Without a schedule nothing is late.
+            if loaded.intended_rate > 0.0 {
+                timings.push((Timing::Lateness, loaded.lateness_ns.clone()));
+            }
+        }
+        timings
+    }
+
+    /// The whole window, s.
+    pub fn seconds(&self) -> f64 {
+        let produced_ns = self.loaded.iter().map(|(loaded, _)| loaded.phase.wall_ns);
+        let consumed_ns = self.consumed.iter().map(|consumed| consumed.phase.wall_ns);
+        produced_ns.chain(consumed_ns).max().unwrap_or(0) as f64 / 1e9
     }
 }
 
 /// Carries a window out; `on` gets its intervals as they end.
 ///
 /// # Errors
-/// The client fails or hangs, or Ctrl-C before the window. Ctrl-C within it ends it early.
+/// A client fails or hangs, or Ctrl-C before the window. Ctrl-C within it ends it early.
 pub fn hold(host: &Host, task: &Task, on: &mut dyn FnMut(&Closed)) -> anyhow::Result<Held> {
-    let mut worker = Worker::start(
-        &WorkerSpec::Load {
-            address: host.brokers.clone(),
-            security: host.security.clone(),
-            load: Box::new(task.load.clone()),
-            warmup_ms: milliseconds(task.warm_up_s),
-            window: Phase {
-                duration_ms: milliseconds(task.seconds),
-                single_pass: false,
-            },
-            ledger: None,
-            ticks_ms: milliseconds(task.interval_s),
-        },
-        None,
-    )?;
-    worker.ready()?;
-    let own = [worker.process.id()];
-    let (broker_before, before) = (cpu_of(&host.processes)?, cpu_of(&own)?);
-    worker.go()?;
-    let mut waiting = Vec::new();
-    let mut take = |closed: &Closed| {
-        waiting.push((closed.row.at_s, closed.row.outstanding as f64));
-        on(closed);
-    };
-    let (loaded, interrupted) = hear_out(&mut worker, task, &mut take)?;
-    let held = Held {
+    let producer = task.load.as_ref().map(|load| Side::producer(host, task, load));
+    let producer = producer.transpose()?;
+    // Not before the producer's warm-up is over: its records are none of the window.
+    let consumers = task.consumers.iter().map(|consume| Side::consumer(host, task, consume));
+    let mut window = Window::new(host, task, producer, consumers.collect::<anyhow::Result<_>>()?);
+    let broker_before = cpu_of(&host.processes)?;
+    window.run(task, on)?;
+    let broker_cpu = cpu_of(&host.processes)?.saturating_sub(broker_before);
+    let (waiting, interrupted) = (window.waiting, window.interrupted);
+    let loaded = window.producer.map(Side::loaded).transpose()?;
+    let mut held = Held {
         loaded,
-        producer_cpu: cpu_of(&own)?.saturating_sub(before),
-        broker_cpu: match host.processes.is_empty() {
-            true => None,
-            false => Some(cpu_of(&host.processes)?.saturating_sub(broker_before)),
-        },
+        consumed: Vec::new(),
+        consumer_cpu: Duration::ZERO,
+        broker_cpu: (!host.processes.is_empty()).then_some(broker_cpu),
         waiting,
         interrupted,
     };
-    worker.quit()?;
-    Ok(held)
-}
-
-/// Hears the worker until its result is there, and whether Ctrl-C ended the window.
-fn hear_out(worker: &mut Worker, task: &Task, take: &mut dyn FnMut(&Closed)) -> anyhow::Result<(Loaded, bool)> {
-    let began = Instant::now();
-    let limit = Duration::from_secs_f64(task.seconds) + SILENCE_MAX;
-    let mut joiner = Joiner::new(task.interval_s);
-    let mut interrupted = false;
-    loop {
-        let closed = match worker.try_hear(TURN)? {
-            None => None,
-            Some(WorkerEvent::Produced(tick)) => joiner.produced(&tick),
-            Some(WorkerEvent::Done {
-                result: WorkerResult::Loaded(loaded),
-            }) => {
-                joiner.produced_all(&loaded).iter().for_each(take);
-                return Ok((*loaded, interrupted));
-            }
-            Some(other) => bail!("the client said {other:?} in its window"),
-        };
-        closed.iter().for_each(&mut *take);
-        if interrupt::is_set() && !interrupted {
-            interrupted = true;
-            worker.process.terminate()?;
-        }
-        if began.elapsed() > limit {
-            bail!("the client did not end within {SILENCE_MAX:?} after its window");
-        }
+    for side in window.consumers {
+        let (consumed, cpu) = side.consumed()?;
+        held.consumed.push(consumed);
+        held.consumer_cpu += cpu;
     }
-}
-
-fn cpu_of(processes: &[u32]) -> anyhow::Result<Duration> {
-    processes
-        .iter()
-        .map(|process| Ok(ProcessSample::take(*process)?.cpu))
-        .sum()
-}
-
-fn milliseconds(seconds: f64) -> u32 {
-    (seconds * 1e3).round() as u32
+    Ok(held)
 }

@@ -151,11 +151,13 @@ impl FromStr for KeySource {
     }
 }
 
-/// `--objective`: a percentile of the time from the intended moment to the acknowledgement, and its bound.
+/// `--objective`: a percentile of the time from the intended moment to the acknowledgement, or to the consumer, and its bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objective {
     /// As it was written, with single blanks.
     pub text: String,
+    /// Whether it is about the time until a consumer has the record.
+    pub end_to_end: bool,
     /// What a table calls the percentile: `p99`, `max`.
     pub name: &'static str,
     /// As a quantile; 1 is the slowest record.
@@ -179,12 +181,15 @@ impl FromStr for Objective {
         const UNITS: [(&str, f64); 4] = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
         let wrong = || {
             format!(
-                "`{text}` is no objective: give a percentile and a bound, such as `p99 < 10 ms` (p50, p90, p99, p99.9, p99.99 or max; us, ms \
-                 or s)"
+                "`{text}` is no objective: give a percentile and a bound, such as `p99 < 10 ms` or `e2e p99.9 < 1 s` (p50, p90, p99, p99.9, \
+                 p99.99 or max; us, ms or s; e2e counts until a consumer has the record)"
             )
         };
         let (left, right) = text.split_once('<').ok_or_else(wrong)?;
-        let name = left.trim();
+        let (end_to_end, name) = match left.trim().strip_prefix("e2e ") {
+            Some(name) => (true, name.trim()),
+            None => (false, left.trim()),
+        };
         let right = right.trim();
         let digits = right.trim_end_matches(|c: char| !c.is_ascii_digit());
         let unit = right[digits.len()..].trim();
@@ -194,8 +199,10 @@ impl FromStr for Objective {
         if !(value.is_finite() && value > 0.0) {
             return Err(wrong());
         }
+        let prefix = if end_to_end { "e2e " } else { "" };
         Ok(Objective {
-            text: format!("{name} < {value} {unit}"),
+            text: format!("{prefix}{name} < {value} {unit}"),
+            end_to_end,
             name,
             quantile,
             bound_us: value * factor,
@@ -311,8 +318,21 @@ mod tests {
             (found.text.as_str(), found.quantile, found.bound_us),
             ("max < 1.5 s", 1.0, 1.5e6)
         );
+        assert!(!found.end_to_end);
+        let found: Objective = " e2e  p99.9<10ms".parse().unwrap();
+        assert!(found.end_to_end && found.text == "e2e p99.9 < 10 ms", "{found:?}");
         for text in [
-            "", "p99", "p98<1ms", "p99<1", "p99<ms", "p99<-1ms", "p99<0ms", "p99>1ms", "p99<1h",
+            "",
+            "e2e",
+            "e2ep99<1ms",
+            "p99",
+            "p98<1ms",
+            "p99<1",
+            "p99<ms",
+            "p99<-1ms",
+            "p99<0ms",
+            "p99>1ms",
+            "p99<1h",
         ] {
             assert!(
                 text.parse::<Objective>().unwrap_err().contains("is no objective"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use broker_under_test::ControlClient;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use results::load::{LoadRun, Timing};
+use results::load::{Interval, LoadRun, Timing};
 use workloads::native::{Admin, Bootstrap, Security};
 
 use crate::support::{Ended, Place, eventually};
@@ -46,6 +46,9 @@ fn a_window_is_told_and_every_file_says_the_same() {
             "50",
             "--compression",
             "lz4",
+            "--consume",
+            "--consumers",
+            "2",
         ],
     );
     let ended = ended.code(0).says(&[
@@ -54,19 +57,35 @@ fn a_window_is_told_and_every_file_says_the_same() {
         "acknowledged",
         "2,000 records in",
         "intended to acknowledged",
+        "0 a second time, 0 missing",
+        "intended to received",
         "producer CPU",
+        "consumer CPU",
         "broker CPU",
     ]);
     assert!(ended.stderr.contains("/s  "), "no live line:\n{}", ended.stderr);
     let folder = place.run_folder();
     let run = opened(&folder);
-    let produced = run.manifest.produced.unwrap();
+    let (produced, consumed) = (run.manifest.produced.unwrap(), run.manifest.consumed.unwrap());
     assert_eq!((produced.records, produced.failed_records), (2_000, 0));
-    assert_eq!(produced.record_bytes, 200_000);
+    assert_eq!((produced.record_bytes, consumed.record_bytes), (200_000, 200_000));
     assert!(produced.batch_bytes < produced.raw_bytes, "{produced:?}");
-    // The intervals hold all of it, the last acknowledgements too.
-    assert_eq!(run.series.iter().map(|row| row.acknowledged).sum::<u64>(), 2_000);
-    for timing in [Timing::Acknowledged, Timing::Service, Timing::Lateness] {
+    assert_eq!(
+        (
+            consumed.records,
+            consumed.missing,
+            consumed.duplicates,
+            consumed.reached_end
+        ),
+        (2_000, Some(0), Some(0), true)
+    );
+    assert_eq!(run.manifest.notes, [] as [&str; 0]);
+    // The intervals hold all of it, the last acknowledgements and what was received at the very end too.
+    let sum = |of: fn(&Interval) -> u64| run.series.iter().map(of).sum::<u64>();
+    assert_eq!(sum(|row| row.acknowledged), 2_000);
+    assert_eq!(sum(|row| row.consumed.unwrap()), 2_000);
+    assert_eq!(run.series.last().unwrap().lag, Some(0));
+    for timing in Timing::ALL {
         assert_eq!(run.latencies[&timing].len(), 2_000, "{timing:?}");
     }
     assert!(!folder.join("scratch").exists());
@@ -130,7 +149,16 @@ fn an_objective_that_nothing_keeps_is_told_and_decides_when_it_is_required() {
 #[test]
 fn ctrl_c_ends_a_window_with_its_table() {
     let place = Place::new();
-    let arguments = ["load", "--produce", "500", "--seconds", "600", "--warm-up", "0"];
+    let arguments = [
+        "load",
+        "--produce",
+        "500",
+        "--consume",
+        "--seconds",
+        "600",
+        "--warm-up",
+        "0",
+    ];
     let child = place.start(&arguments);
     let rows = || {
         let folder = place.runs().first().cloned().unwrap_or_default();
@@ -139,11 +167,14 @@ fn ctrl_c_ends_a_window_with_its_table() {
     };
     eventually("a second is over", || rows() > 1);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-    Ended::of(&arguments, child)
-        .code(130)
-        .says(&["It was interrupted", "intended to acknowledged"]);
+    Ended::of(&arguments, child).code(130).says(&[
+        "It was interrupted",
+        "intended to acknowledged",
+        "intended to received",
+    ]);
     let run = opened(&place.run_folder());
-    let produced = run.manifest.produced.unwrap();
+    let (produced, consumed) = (run.manifest.produced.unwrap(), run.manifest.consumed.unwrap());
+    assert_eq!((consumed.records, consumed.missing), (produced.records, Some(0)));
     assert!(run.manifest.interrupted && produced.records > 0 && produced.failed_records == 0);
     assert_eq!(
         run.series.iter().map(|row| row.acknowledged).sum::<u64>(),
@@ -207,6 +238,30 @@ fn a_cluster_keeps_nothing_that_was_not_there_before() {
     on(&["--topic", "mine", "--produce", "300"])
         .code(0)
         .says(&["300 records in", "2 partitions"]);
+    // What lies there: of both loads the records of the warm-up and of the window.
+    for client in ["native", "librdkafka"] {
+        // They end when they have it.
+        let all = [
+            "load",
+            "--topic",
+            "mine",
+            "--consume",
+            "--from",
+            "earliest",
+            "--seconds",
+            "600",
+        ];
+        place
+            .assay(&[&all[..], &["--target", &target, "--client", client]].concat())
+            .code(0)
+            .says(&["720 records in", "0 a second time", client]);
+    }
+    on(&["--topic", "mine", "--consume", "--consumers", "3"])
+        .code(3)
+        .complains(&["3 consumers share out 2 partitions"]);
+    on(&["--topic", "yours", "--consume"])
+        .code(3)
+        .complains(&["there is no topic `yours`: give one that exists"]);
     on(&["--topic", "mine", "--partitions", "2", "--produce", "300"])
         .code(3)
         .complains(&["TopicAlreadyExists"]);
@@ -253,15 +308,24 @@ fn librdkafka_carries_a_load_too() {
         "librdkafka",
         "--producer-property",
         "linger.ms=20",
+        "--consume",
+        "--consumer-property",
+        "fetch.wait.max.ms=50",
     ];
     load(&place, &arguments)
         .code(0)
         .says(&["2,000 records in", "librdkafka, batches of"]);
     let run = opened(&place.run_folder());
-    let produced = run.manifest.produced.unwrap();
+    let (produced, consumed) = (run.manifest.produced.unwrap(), run.manifest.consumed.unwrap());
     assert_eq!((produced.records, produced.failed_records), (2_000, 0));
     assert_eq!(produced.batch_bytes, produced.raw_bytes, "nothing is compressed");
-    assert_eq!(run.latencies[&Timing::Acknowledged].len(), 2_000);
+    assert_eq!(
+        (consumed.records, consumed.missing, consumed.duplicates),
+        (2_000, Some(0), Some(0))
+    );
+    for timing in [Timing::Acknowledged, Timing::EndToEnd] {
+        assert_eq!(run.latencies[&timing].len(), 2_000);
+    }
 
     let wrong = [&arguments[..4], &["--producer-property", "linger=20"]].concat();
     load(&place, &wrong)
@@ -303,6 +367,32 @@ fn mistakes_have_a_hint_and_leave_nothing() {
         (
             &["--find-max", "--objective", "p99<1ms", "--produce", "max"],
             &["--find-max searches a rate"],
+        ),
+        (&["--consume"], &["is empty: give --produce beside --consume"]),
+        (&["--produce", "5", "--consumers", "2"], &["--consume"]),
+        (
+            &["--produce", "5", "--consume", "--consumers", "2"],
+            &["2 consumers share out 1 partitions"],
+        ),
+        (
+            &["--produce", "5", "--consume", "--from", "earliest"],
+            &["leave --from out"],
+        ),
+        (
+            &["--produce", "5", "--consume", "--consumer-property", "x=1"],
+            &["the native consumer has no property `x`", "librdkafka"],
+        ),
+        (
+            &["--produce", "5", "--consume", "--fetch-min-bytes", "0"],
+            &["fetch.min.bytes of 0: choose"],
+        ),
+        (
+            &["--produce", "5", "--consume", "--target", "null"],
+            &["null stores nothing that could be consumed"],
+        ),
+        (
+            &["--produce", "5", "--objective", "e2e p99 < 1 s"],
+            &["is about a consumer: give --consume"],
         ),
         (&["--produce", "5", "--target", "rocketmq"], &["not driven yet"]),
         (

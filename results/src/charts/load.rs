@@ -48,9 +48,12 @@ fn scenes(run: &LoadRun) -> Vec<(&'static str, String, Option<Scene>)> {
             ),
             None => format!("{} is kept at no rate", found.objective),
         };
-        let subtitle =
-            "Every rate that was tried; latency from the moment that the schedule gave to the acknowledgement";
-        add("curve", frame(&title, subtitle.to_owned()), &[curve_panel(found)]);
+        let until = match found.end_to_end {
+            true => "until a consumer had the record",
+            false => "to the acknowledgement",
+        };
+        let subtitle = format!("Every rate that was tried; latency from the moment that the schedule gave {until}");
+        add("curve", frame(&title, subtitle), &[curve_panel(found)]);
     }
     let each = "Each point is one interval of the window";
     let subtitle = match manifest.closed {
@@ -141,6 +144,7 @@ fn over_time(run: &LoadRun) -> Vec<Panel> {
     let received = vec![
         line("p50", 2, &|interval| interval.end_to_end_p50_us),
         line("p99", 3, &|interval| interval.end_to_end_p99_us),
+        line("p99.9", 4, &|interval| interval.end_to_end_p99_9_us),
         line("slowest", 5, &|interval| interval.end_to_end_max_us),
     ];
     let waiting = vec![
@@ -194,6 +198,10 @@ fn by_percentile(run: &LoadRun) -> Panel {
 }
 
 fn curve_panel(found: &Found) -> Panel {
+    let timing = match found.end_to_end {
+        true => Timing::EndToEnd,
+        false => Timing::Acknowledged,
+    };
     let line = |name: &str, place: usize, value: fn(&Tried) -> Option<f64>| {
         let points: Vec<(f64, f64)> = found
             .tried
@@ -218,7 +226,9 @@ fn curve_panel(found: &Found) -> Panel {
         label: found.objective.clone(),
     }];
     let bends = lines.iter().find(|line| line.name == "p99").map(|line| &line.points);
-    if let Some(rate) = bends.and_then(|points| knee(points)) {
+    let broken = found.tried.iter().filter(|tried| !tried.kept).map(|tried| tried.rate);
+    let lowest_broken = broken.fold(f64::INFINITY, f64::min);
+    if let Some(rate) = bends.and_then(|points| knee(points, lowest_broken)) {
         marks.push(Mark {
             at: At::Across(rate),
             label: format!("knee of p99 at {}/s", figures::three_digits(rate)),
@@ -231,7 +241,7 @@ fn curve_panel(found: &Found) -> Panel {
         });
     }
     Panel {
-        title: "latency, intended to acknowledged".to_owned(),
+        title: format!("latency, {}", timing.label(false)),
         height: 380.0,
         lines,
         marks,

@@ -9,8 +9,9 @@ const DEPTH_MIN: f64 = 0.1;
 /// Fewer points make no curve.
 const POINTS_MIN: usize = 4;
 
-/// The rate at the knee of a curve of (rate, latency); `None` where it has none. Several points of one rate count as their median.
-pub fn knee(points: &[(f64, f64)]) -> Option<f64> {
+/// The rate at the knee of a curve of (rate, latency) where it lies below the rate `below`; `None` where it has none. Several points of one
+/// rate count as their median.
+pub fn knee(points: &[(f64, f64)], below: f64) -> Option<f64> {
     let curve = curve(points);
     let (first, last) = (curve.first()?, curve.last()?);
     let lowest = curve.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
@@ -23,7 +24,8 @@ pub fn knee(points: &[(f64, f64)]) -> Option<f64> {
         let up = (latency / lowest).ln() / (highest / lowest).ln();
         across - up
     };
-    let deepest = curve.iter().max_by(|a, b| depth(**a).total_cmp(&depth(**b)))?;
+    let candidates = curve.iter().filter(|point| point.0 < below);
+    let deepest = candidates.max_by(|a, b| depth(**a).total_cmp(&depth(**b)))?;
     (depth(*deepest) >= DEPTH_MIN).then_some(deepest.0)
 }
 
@@ -39,6 +41,8 @@ pub fn curve(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
+    const NO_BOUND: f64 = f64::INFINITY;
+
     /// The mean time in an M/M/1 queue that serves 1,000/s.
     fn queue(rate: f64) -> (f64, f64) {
         (rate, 1e6 / (1_000.0 - rate))
@@ -47,22 +51,26 @@ mod tests {
     #[test]
     fn a_queue_bends_before_it_is_full() {
         let points: Vec<_> = (1..=99).map(|tenth| queue(f64::from(tenth) * 10.0)).collect();
-        let found = knee(&points).unwrap();
+        let found = knee(&points, NO_BOUND).unwrap();
         assert!((700.0..950.0).contains(&found), "{found}");
+        // Where the objective was broken before, the knee lies in front.
+        let before = knee(&points, found - 100.0).unwrap();
+        assert!(before < found - 100.0, "{before}");
+        assert_eq!(knee(&points, 10.0), None);
         // Noise of one point does not move it: the median of its rate counts.
         let mut noisy = points.clone();
         noisy.extend([(found, 1e9), (found, points[10].1)]);
-        assert!(knee(&noisy).is_some_and(|noisy| (noisy - found).abs() < 50.0));
+        assert!(knee(&noisy, NO_BOUND).is_some_and(|noisy| (noisy - found).abs() < 50.0));
     }
 
     #[test]
     fn what_is_flat_or_short_or_straight_has_none() {
-        assert_eq!(knee(&[]), None);
-        assert_eq!(knee(&[queue(1.0), queue(500.0), queue(990.0)]), None);
+        assert_eq!(knee(&[], NO_BOUND), None);
+        assert_eq!(knee(&[queue(1.0), queue(500.0), queue(990.0)], NO_BOUND), None);
         let flat: Vec<_> = (1..20).map(|rate| (f64::from(rate), 5.0)).collect();
-        assert_eq!(knee(&flat), None);
+        assert_eq!(knee(&flat, NO_BOUND), None);
         let straight: Vec<_> = (1..20).map(|rate| (f64::from(rate), f64::from(rate).exp())).collect();
-        assert_eq!(knee(&straight), None);
+        assert_eq!(knee(&straight, NO_BOUND), None);
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub struct LoadManifest {
     pub partitions: u32,
     /// The producer's load as its worker got it; absent without one.
     pub load: Option<serde_json::Value>,
-    /// The consumer's task as its worker got it; absent without one.
+    /// The consumers' tasks as their workers got them; absent without one.
     pub consume: Option<serde_json::Value>,
     /// Whether the load is closed: as fast as it is acknowledged.
     pub closed: bool,
@@ -196,6 +196,9 @@ pub struct Consumed {
     pub duplicates: Option<u64>,
     /// Records that were acknowledged and did not come; absent where nobody produced.
     pub missing: Option<u64>,
+    /// Whether everything was read that lay there at the end: what is missing then is lost, and otherwise late.
+    #[serde(default)]
+    pub reached_end: bool,
     /// CPU time of the client process, s.
     pub client_cpu_s: Option<f64>,
 }
@@ -261,7 +264,7 @@ pub struct Interval {
     pub outstanding: u64,
     /// Records received; absent without a consumer, as the ones below.
     pub consumed: Option<u64>,
-    /// Records acknowledged and not received, at the end.
+    /// Records acknowledged and not received, at the end; of a consumer without a producer, records between it and the end of the topic.
     pub lag: Option<u64>,
     /// Intended to acknowledged, us.
     pub p50_us: Option<f64>,
@@ -276,6 +279,9 @@ pub struct Interval {
     /// Intended to received, us.
     pub end_to_end_p99_us: Option<f64>,
     /// Intended to received, us.
+    #[serde(default)]
+    pub end_to_end_p99_9_us: Option<f64>,
+    /// Intended to received, us.
     pub end_to_end_max_us: Option<f64>,
 }
 
@@ -288,6 +294,9 @@ pub struct Found {
     pub quantile: f64,
     /// What it must stay below, us.
     pub bound_us: f64,
+    /// Whether it is about the time until a consumer has the record, and not until the acknowledgement.
+    #[serde(default)]
+    pub end_to_end: bool,
     /// The highest rate that was confirmed, records/s.
     pub rate: Option<f64>,
     /// How the search ended, in one sentence.

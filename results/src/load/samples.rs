@@ -92,6 +92,7 @@ pub(crate) fn end_to_end() -> LoadRun {
         record_bytes: 20_000_000,
         duplicates: Some(0),
         missing: Some(0),
+        reached_end: true,
         client_cpu_s: Some(0.4),
     };
     let interval = |second: u32| Interval {
@@ -110,6 +111,7 @@ pub(crate) fn end_to_end() -> LoadRun {
         max_us: Some(9_000.0),
         end_to_end_p50_us: Some(500.0),
         end_to_end_p99_us: Some(2_000.0),
+        end_to_end_p99_9_us: Some(6_000.0),
         end_to_end_max_us: Some(15_000.0),
     };
     LoadRun {
@@ -159,6 +161,7 @@ pub(crate) fn searched() -> LoadRun {
         objective: "p99 < 10 ms".to_owned(),
         quantile: 0.99,
         bound_us: 10_000.0,
+        end_to_end: false,
         rate: Some(8_000.0),
         ending: "8,000 records/s keep p99 < 10 ms in 3 held runs of 3".to_owned(),
         tried: rates.chain([("confirm", 8_000.0); 3]).map(tried).collect(),

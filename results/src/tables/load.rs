@@ -294,6 +294,11 @@ fn produced_rows(produced: &Produced, add: &mut impl FnMut(&str, String, String)
 }
 
 fn consumed_rows(consumed: &Consumed, add: &mut impl FnMut(&str, String, String)) {
+    let missing = if consumed.reached_end {
+        "missing"
+    } else {
+        "not received yet"
+    };
     let told = |count: Option<u64>, what: &str| count.map(|count| format!(", {} {what}", figures::count(count)));
     add(
         "received",
@@ -306,7 +311,7 @@ fn consumed_rows(consumed: &Consumed, add: &mut impl FnMut(&str, String, String)
             figures::count(consumed.records),
             figures::three_digits(consumed.seconds),
             told(consumed.duplicates, "a second time").unwrap_or_default(),
-            told(consumed.missing, "missing").unwrap_or_default(),
+            told(consumed.missing, missing).unwrap_or_default(),
         ),
     );
     if let Some(cpu_s) = consumed.client_cpu_s {

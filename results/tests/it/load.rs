@@ -62,6 +62,7 @@ fn manifest() -> LoadManifest {
             objective: "p99 < 10 ms".to_owned(),
             quantile: 0.99,
             bound_us: 10_000.0,
+            end_to_end: false,
             rate: None,
             ending: "no rate keeps it".to_owned(),
             tried: vec![tried(200.0, true), tried(100.0, false)],

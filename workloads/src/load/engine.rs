@@ -44,6 +44,8 @@ const NS_PER_MS: u64 = 1_000_000;
 /// What a run came to. Every histogram is of records, in ns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loaded {
+    /// What the stamps of its records say of their origin.
+    pub stamp_run: u32,
     /// Latency is acknowledged minus *intended*; in a closed loop a record is intended when it is enqueued. Responses are batches that were
     /// acknowledged, bytes are keys and values.
     pub phase: PhaseResult,
@@ -77,6 +79,8 @@ pub struct Loaded {
 /// How far a run is. Counts are since its start.
 #[derive(Debug, Clone, Copy)]
 pub struct Tick<'a> {
+    /// By [`clock::now_ns`], which all processes of a machine share.
+    pub now_ns: u64,
     /// Since the start, ns.
     pub elapsed_ns: u64,
     /// Records that the client took.
@@ -214,6 +218,7 @@ impl Engine {
                 "the client told twice of records, or of others: {strays} times; this is a defect"
             ))
         })?;
+        loaded.stamp_run = self.stamp.run;
         loaded.counts = self.client.counts() - counts_before;
         loaded.phase.send_calls = loaded.counts.send_calls;
         loaded.phase.receive_calls = loaded.counts.receive_calls;
@@ -312,6 +317,7 @@ impl Engine {
 
     fn tick(&self, window: &Window, now: u64) -> Tick<'_> {
         Tick {
+            now_ns: now,
             elapsed_ns: now.saturating_sub(window.started_ns),
             sent: self.recorder.sent,
             acked: self.recorder.acked,

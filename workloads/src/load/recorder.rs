@@ -164,6 +164,7 @@ impl Loaded {
     fn of(done: Recorder, wall_ns: u64) -> Self {
         let per_batch = done.acked_bytes as f64 / done.batches.max(1) as f64;
         Self {
+            stamp_run: 0,
             phase: crate::native::PhaseResult {
                 responses: done.batches,
                 records: done.acked,

@@ -12,6 +12,8 @@ const EARLY_SHARE: f64 = 0.1;
 /// How far a producing window is. Counts are since its start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProducedTick {
+    /// When it was told, by [`super::clock::now_ns`], which all processes of a machine share.
+    pub now_ns: u64,
     /// Since the start, ns.
     pub elapsed_ns: u64,
     /// Records that the client took.
@@ -60,6 +62,7 @@ impl TickJoiner {
     pub fn produced(&mut self, tick: &Tick<'_>) -> Option<ProducedTick> {
         Some(ProducedTick {
             latency_ns: self.add(tick.elapsed_ns, tick.interval)?,
+            now_ns: tick.now_ns,
             elapsed_ns: tick.elapsed_ns,
             sent: tick.sent,
             acked: tick.acked,
@@ -93,6 +96,7 @@ mod tests {
         let mut told = Vec::new();
         for number in 1..=12u64 {
             let tick = Tick {
+                now_ns: 0,
                 // A little late, each of them.
                 elapsed_ns: number * 200_300_000,
                 sent: number,
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(joiner.sum.len(), 2);
 
         let text = serde_json::to_string(&ProducedTick {
+            now_ns: 0,
             elapsed_ns: 1,
             sent: 2,
             acked: 3,

@@ -39,12 +39,16 @@ pub struct Consumed {
 /// What came since the last tick, for a live line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConsumeTick {
+    /// When it was told, by [`clock::now_ns`], which all processes of a machine share.
+    pub now_ns: u64,
     /// Since the window began.
     pub elapsed_ns: u64,
     /// Records since the window began.
     pub records: u64,
     /// Their keys and values, bytes.
     pub bytes: u64,
+    /// Sum of the offsets that come next, over the places that are read.
+    pub positions: i64,
     /// Received minus intended of the records since the last tick, ns.
     #[serde(with = "histogram_text")]
     pub end_to_end_ns: Histogram<u64>,
@@ -104,9 +108,11 @@ impl Consumer {
             tick_ns = now_ns.saturating_add(TICK_NS);
             let counts = self.client.counts() - before;
             let tick = ConsumeTick {
+                now_ns,
                 elapsed_ns: now_ns - started_ns,
                 records: counts.records,
                 bytes: counts.raw_bytes,
+                positions: self.receipts.places().iter().map(|place| place.next_offset).sum(),
                 end_to_end_ns: std::mem::replace(&mut interval, latency_histogram()),
             };
             if on_tick(&tick).is_break() {
