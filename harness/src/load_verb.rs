@@ -100,6 +100,10 @@ fn measure(args: &Args, plan: &Plan, dir: &Path, scratch: &Path) -> anyhow::Resu
     let live = Live::start();
     live.doing(&format!("starting {}", args.target));
     let host = Host::start(args, plan, scratch)?;
+    // For whoever wants to look at it, trace it, or stop it.
+    if let Some(told) = host.told(&args.target) {
+        live.say(&told);
+    }
     let outcome = on_host(args, plan, dir, &host, &live);
     live.end();
     // The topic goes whatever happened; its error is told unless there is a graver one.
@@ -112,8 +116,8 @@ fn measure(args: &Args, plan: &Plan, dir: &Path, scratch: &Path) -> anyhow::Resu
 fn on_host(args: &Args, plan: &Plan, dir: &Path, host: &Host, live: &Live) -> anyhow::Result<Outcome> {
     interrupt::check()?;
     let mut record = Record::begin(dir, host, plan);
-    if let (Some(from), Some(objective)) = (plan.find_from, &plan.objective) {
-        let found = find::find(host, plan, objective, from, args.find.try_seconds, live)?;
+    if let (Some(between), Some(objective)) = (plan.find_between, &plan.objective) {
+        let found = find::find(host, plan, objective, between, args.find.try_seconds, live)?;
         let rate = found.rate;
         record.found(found);
         let Some(rate) = rate else {

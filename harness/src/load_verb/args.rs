@@ -196,6 +196,9 @@ pub struct FindArgs {
     /// First rate of the search, records/s [default: what fills the percentile with samples, at least 1000]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub find_from: Option<f64>,
+    /// Highest rate that is tried, records/s
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "find_max")]
+    pub find_to: Option<f64>,
     /// How long each rate is tried, s
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub try_seconds: f64,

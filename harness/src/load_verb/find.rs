@@ -8,7 +8,7 @@ use super::host::Host;
 use super::judge::judge;
 use super::live::Live;
 use super::plan::Plan;
-use super::search::{Bounds, Ending, Stage, System, Verdict, search};
+use super::search::{Bounds, Ending, Limit, Stage, System, Verdict, search};
 use super::session::{self, Task};
 use super::words::Objective;
 use crate::interrupt;
@@ -80,7 +80,7 @@ fn seconds_for(objective: &Objective, rate: f64, seconds: f64) -> f64 {
     seconds.max(needed.min(LONGER_MAX * seconds))
 }
 
-/// Searches from a rate on. After Ctrl-C it is what was tried until then.
+/// Searches from a rate on, to another one. After Ctrl-C it is what was tried until then.
 ///
 /// # Errors
 /// A client or the target fails.
@@ -88,7 +88,7 @@ pub fn find(
     host: &Host,
     plan: &Plan,
     objective: &Objective,
-    from: f64,
+    (from, to): (f64, f64),
     try_seconds: f64,
     live: &Live,
 ) -> anyhow::Result<Found> {
@@ -100,7 +100,7 @@ pub fn find(
         live,
         tried: Vec::new(),
     };
-    let bounds = Bounds::starting_at(from);
+    let bounds = Bounds::between(from, to);
     let (rate, ending) = match search(&bounds, &mut finder) {
         Ok(ending) => told(&ending, objective, bounds.held_runs),
         Err(error) if error.is::<interrupt::Interrupted>() => (None, "the search was interrupted".to_owned()),
@@ -121,11 +121,11 @@ pub fn find(
 fn told(ending: &Ending, objective: &Objective, held_runs: u32) -> (Option<f64>, String) {
     let objective = &objective.text;
     match *ending {
-        Ending::Confirmed { rate, by_generator } => {
-            let limit = if by_generator {
-                "; the generator reached no more, so the target may well do better"
-            } else {
-                ""
+        Ending::Confirmed { rate, limit } => {
+            let limit = match limit {
+                Limit::System => "",
+                Limit::Generator => "; the generator reached no more, so the target may well do better",
+                Limit::Bound => "; no higher rate was tried",
             };
             let text = format!(
                 "{} records/s keep {objective} in {held_runs} held runs of {held_runs}{limit}",
@@ -165,15 +165,13 @@ mod tests {
     fn endings_are_sentences() {
         let objective: Objective = "p99 < 10 ms".parse().unwrap();
         let text = |ending| told(&ending, &objective, 3).1;
-        let confirmed = |by_generator| Ending::Confirmed {
-            rate: 8_000.0,
-            by_generator,
-        };
+        let confirmed = |limit| Ending::Confirmed { rate: 8_000.0, limit };
         assert_eq!(
-            text(confirmed(false)),
+            text(confirmed(Limit::System)),
             "8,000 records/s keep p99 < 10 ms in 3 held runs of 3"
         );
-        assert!(text(confirmed(true)).contains("may well do better"));
+        assert!(text(confirmed(Limit::Generator)).contains("may well do better"));
+        assert!(text(confirmed(Limit::Bound)).contains("no higher rate"));
         assert!(text(Ending::NothingKept { lowest: 2.0 }).starts_with("not even 2 records/s"));
         assert_eq!(told(&Ending::NotConfirmed { lowest: 5.0 }, &objective, 3).0, None);
     }

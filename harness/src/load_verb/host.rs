@@ -143,6 +143,13 @@ impl Host {
         self.brokers.endpoints().iter().all(|endpoint| is_here(&endpoint.host))
     }
 
+    /// Where a target that was started runs.
+    pub fn told(&self, target: &TargetName) -> Option<String> {
+        let processes: Vec<String> = self.processes.iter().map(u32::to_string).collect();
+        let those = processes.join(", ");
+        (!those.is_empty()).then(|| format!("{target} runs as process {those} at {}", self.brokers))
+    }
+
     fn admin(&self) -> anyhow::Result<Admin> {
         Ok(Admin::connect(self.brokers.clone(), &self.security)?)
     }

@@ -31,8 +31,8 @@ pub struct Plan {
     consume: Option<(ConsumeSpec, u32)>,
     /// The objective.
     pub objective: Option<Objective>,
-    /// The first rate of a search; absent without one.
-    pub find_from: Option<f64>,
+    /// The first and the highest rate of a search; absent without one.
+    pub find_between: Option<(f64, f64)>,
 }
 
 impl Plan {
@@ -81,7 +81,7 @@ impl Plan {
             (None, false) => TOPIC.to_owned(),
             (None, true) => format!("assay-load-{}-{}", seed_from_clock(), std::process::id()),
         };
-        let find_from = find.find_max.then(|| {
+        let find_between = find.find_max.then(|| {
             let asked = find
                 .find_from
                 .or(match args.produce.produce.as_ref().map(|produce| &produce.0) {
@@ -92,15 +92,19 @@ impl Plan {
                 .objective
                 .as_ref()
                 .map_or(0.5, |objective| objective.quantile.min(0.9999));
-            asked.unwrap_or_else(|| FIND_FROM_MIN.max(SAMPLES / (1.0 - quantile) / find.try_seconds))
+            let from = asked.unwrap_or_else(|| FIND_FROM_MIN.max(SAMPLES / (1.0 - quantile) / find.try_seconds));
+            (from, find.find_to.unwrap_or(f64::INFINITY))
         });
+        if let Some((from, to)) = find_between.filter(|(from, to)| from > to) {
+            bail!("the search begins at {from} records/s, above --find-to {to}: give --find-from below it");
+        }
         let plan = Plan {
             topic,
             partitions: args.partitions.or((!runs_already).then_some(1)),
             load,
             consume,
             objective: find.objective.clone(),
-            find_from,
+            find_between,
         };
         if let Some(partitions) = plan.partitions {
             plan.check_consumers(partitions)?;

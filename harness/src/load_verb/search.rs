@@ -47,6 +47,8 @@ pub trait System {
 pub struct Bounds {
     /// The first rate, records/s.
     pub from: f64,
+    /// The highest rate that is tried, records/s; infinite for none.
+    pub to: f64,
     /// A kept rate is multiplied by this until one breaks.
     pub growth: f64,
     /// Bisection ends when the lowest broken rate is within this share of the highest kept one.
@@ -62,10 +64,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The usual bounds from a first rate on.
-    pub fn starting_at(from: f64) -> Self {
+    /// The usual bounds from a first rate to a highest one.
+    pub fn between(from: f64, to: f64) -> Self {
         Self {
             from,
+            to,
             growth: 2.0,
             precision: 0.05,
             tries_max: 32,
@@ -76,6 +79,17 @@ impl Bounds {
     }
 }
 
+/// What stood in the way of a higher rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// It broke the objective.
+    System,
+    /// The generator did not come up with it.
+    Generator,
+    /// It was not to be tried.
+    Bound,
+}
+
 /// How a search ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ending {
@@ -83,8 +97,8 @@ pub enum Ending {
     Confirmed {
         /// Records/s.
         rate: f64,
-        /// Whether the next higher rate was the generator's limit and not the system's.
-        by_generator: bool,
+        /// Why it is no higher.
+        limit: Limit,
     },
     /// Not even this rate keeps it.
     NothingKept {
@@ -123,7 +137,7 @@ impl Between {
     fn next(&self, bounds: &Bounds) -> Option<f64> {
         match (self.kept, self.broken) {
             (None, None) => Some(bounds.from),
-            (Some(kept), None) => Some(kept * bounds.growth),
+            (Some(kept), None) => Some((kept * bounds.growth).min(bounds.to)).filter(|rate| *rate > kept),
             (None, Some((broken, _))) => Some(broken / bounds.growth),
             (Some(kept), Some((broken, _))) if broken > kept * (1.0 + bounds.precision) => Some((kept * broken).sqrt()),
             _ => None,
@@ -150,8 +164,12 @@ pub fn search(bounds: &Bounds, system: &mut impl System) -> anyhow::Result<Endin
     };
     for _ in 0..=bounds.lowered_max {
         if is_held(bounds, system, rate)? {
-            let by_generator = matches!(between.broken, Some((_, Verdict::GeneratorLimit)));
-            return Ok(Ending::Confirmed { rate, by_generator });
+            let limit = match between.broken {
+                None => Limit::Bound,
+                Some((_, Verdict::GeneratorLimit)) => Limit::Generator,
+                Some(_) => Limit::System,
+            };
+            return Ok(Ending::Confirmed { rate, limit });
         }
         lowest = rate;
         rate *= bounds.lower;
@@ -193,7 +211,7 @@ mod tests {
             verdict,
             asked: Vec::new(),
         };
-        let ending = search(&Bounds::starting_at(from), &mut system).unwrap();
+        let ending = search(&Bounds::between(from, f64::INFINITY), &mut system).unwrap();
         (ending, system.asked)
     }
 
@@ -214,10 +232,11 @@ mod tests {
         let limit = 10_000.0 - 4.605 / 0.010;
         for from in [1.0, 100.0, 9_000.0, 40_000.0, 1e6] {
             let (ending, asked) = run(from, |rate, _| kept_if(p99_s(rate) < 0.010));
-            let Ending::Confirmed { rate, by_generator } = ending else {
+            let Ending::Confirmed { rate, limit: by } = ending else {
                 panic!("{ending:?}")
             };
-            assert!(rate <= limit && rate > limit / 1.05 && !by_generator, "{from}: {rate}");
+            assert!(rate <= limit && rate > limit / 1.05, "{from}: {rate}");
+            assert_eq!(by, Limit::System);
             let held: Vec<_> = asked.iter().filter(|(_, stage)| *stage == Stage::Confirm).collect();
             assert!(
                 held.len() == 3 && held.iter().all(|(held, _)| *held == rate),
@@ -257,10 +276,11 @@ mod tests {
                 Verdict::Kept
             }
         });
-        let Ending::Confirmed { rate, by_generator } = ending else {
+        let Ending::Confirmed { rate, limit } = ending else {
             panic!("{ending:?}")
         };
-        assert!(by_generator && rate <= 2e6 && rate > 2e6 / 1.05, "{rate}");
+        assert!(rate <= 2e6 && rate > 2e6 / 1.05, "{rate}");
+        assert_eq!(limit, Limit::Generator);
 
         // Without any limit the tries are the bound.
         let (ending, asked) = run(1.0, |_, _| Verdict::Kept);
@@ -269,9 +289,27 @@ mod tests {
             ending,
             Ending::Confirmed {
                 rate: 2f64.powi(31),
-                by_generator: false
+                limit: Limit::Bound
             }
         );
+    }
+
+    #[test]
+    fn a_search_goes_no_higher_than_it_may() {
+        let mut system = Synthetic {
+            verdict: |_, _| Verdict::Kept,
+            asked: Vec::new(),
+        };
+        let ending = search(&Bounds::between(100.0, 500.0), &mut system).unwrap();
+        assert_eq!(
+            ending,
+            Ending::Confirmed {
+                rate: 500.0,
+                limit: Limit::Bound
+            }
+        );
+        let rates: Vec<f64> = system.asked.iter().map(|(rate, _)| *rate).collect();
+        assert_eq!(rates, [100.0, 200.0, 400.0, 500.0, 500.0, 500.0, 500.0]);
     }
 
     #[test]

@@ -394,6 +394,18 @@ fn mistakes_have_a_hint_and_leave_nothing() {
             &["--produce", "5", "--objective", "e2e p99 < 1 s"],
             &["is about a consumer: give --consume"],
         ),
+        (
+            &[
+                "--find-max",
+                "--objective",
+                "p99<1ms",
+                "--find-from",
+                "9k",
+                "--find-to",
+                "5k",
+            ],
+            &["the search begins at 9000 records/s, above --find-to 5000"],
+        ),
         (&["--produce", "5", "--target", "rocketmq"], &["not driven yet"]),
         (
             &["--produce", "5", "--target", "kafka://h:1"],
