@@ -174,6 +174,12 @@ pub const SETTINGS: &[Setting] = &[
         "Log files that are kept open, at most half of what the process may open; the one that was not used for longest is closed. Not a Kafka setting.",
     ),
     setting(
+        "num.recovery.threads.per.data.dir",
+        Kind::Int(1, 1000),
+        "2",
+        "Logs that are opened at once at a start, and flushed at once at a clean stop.",
+    ),
+    setting(
         "flush.policy",
         Kind::OneOf(&["never", "interval", "every-batch"]),
         "never",

@@ -18,6 +18,7 @@ mod housekeeping;
 pub mod log;
 pub mod planted;
 pub mod server;
+mod side_by_side;
 pub mod storage;
 pub mod topics;
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kafka_wire::ErrorCode;
@@ -20,6 +19,7 @@ use crate::log::state::{self, LogStates};
 use crate::log::{
     Compaction, FlushPolicy, Limits, Log, LogError, LogState, NullLog, OpenFiles, OpenMode, PartitionLog, io,
 };
+use crate::side_by_side::side_by_side;
 use crate::storage::Storage;
 
 const FILE: &str = "topics.json";
@@ -48,8 +48,6 @@ const OF_ITS_OWN_LOG: [&str; 4] = [
     "retention.ms",
     "retention.bytes",
 ];
-/// How many logs are flushed at once at the end: a flush mostly waits for the device.
-const FLUSH_THREADS: usize = 8;
 
 /// A topic with its open logs.
 #[derive(Debug)]
@@ -140,7 +138,7 @@ impl Topics {
             Some(options) => Some(CommitLog::open(&files, dir, options, &known(&entries, &starts))?),
             None => None,
         };
-        let topics = Topics {
+        let mut topics = Topics {
             files,
             commit_log,
             storage,
@@ -149,48 +147,52 @@ impl Topics {
             topics: RwLock::default(),
             changing: Mutex::default(),
         };
-        for (name, entry) in entries {
-            let mode = |partition: usize| {
-                let at = |offsets: &Offsets| offsets.get(&(name.clone(), partition as i32)).copied().unwrap_or(0);
-                OpenMode {
-                    clean,
-                    recovery_point: at(&recovery),
-                    start_offset: at(&starts),
-                }
+        let places: Vec<(&String, &Entry, usize)> = entries
+            .iter()
+            .flat_map(|(name, entry)| (0..entry.partitions).map(move |partition| (name, entry, partition)))
+            .collect();
+        let opened = side_by_side(topics.threads(), &places, |&(name, entry, partition)| {
+            let at = |offsets: &Offsets| offsets.get(&(name.clone(), partition as i32)).copied().unwrap_or(0);
+            let mode = OpenMode {
+                clean,
+                recovery_point: at(&recovery),
+                start_offset: at(&starts),
             };
-            let topic = topics.open_topic(&name, &entry, mode, &states)?;
-            topics
-                .topics
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name, Arc::new(topic));
+            topics.open_partition(name, entry, partition, mode, &states)
+        });
+        let mut opened = opened.into_iter();
+        let mut known = BTreeMap::new();
+        for (name, entry) in &entries {
+            let partitions = opened.by_ref().take(entry.partitions).collect::<Result<_, _>>()?;
+            known.insert(name.clone(), Arc::new(topics.topic_of(name, entry, partitions)));
         }
+        topics.topics = RwLock::new(known);
         Ok(topics)
     }
 
-    fn open_topic(
+    fn open_partition(
         &self,
-        name: &str,
+        topic: &str,
         entry: &Entry,
-        mode: impl Fn(usize) -> OpenMode,
+        partition: usize,
+        mode: OpenMode,
         states: &LogStates,
-    ) -> Result<Topic, LogError> {
+    ) -> Result<Arc<dyn Log>, LogError> {
+        if self.is_null(topic) {
+            return Ok(Arc::new(NullLog::new()));
+        }
+        let shared = self.shared(topic);
+        if let Some(log) = shared.and_then(|shared| shared.partition(entry.id, partition as i32)) {
+            return Ok(log);
+        }
+        let folder = format!("{topic}-{partition}");
         let limits = self.limits(&entry.settings);
-        let open = |p: usize| {
-            if self.is_null(name) {
-                return Ok(Arc::new(NullLog::new()) as Arc<dyn Log>);
-            }
-            if let Some(log) = self
-                .shared(name)
-                .and_then(|shared| shared.partition(entry.id, p as i32))
-            {
-                return Ok(log);
-            }
-            let folder = format!("{name}-{p}");
-            self.open_log(&self.dir.join(&folder), limits, mode(p), states.get(&folder))
-        };
-        let partitions = (0..entry.partitions).map(open).collect::<Result<_, _>>()?;
-        Ok(self.topic_of(name, entry, partitions))
+        self.open_log(&self.dir.join(&folder), limits, mode, states.get(&folder))
+    }
+
+    /// How many logs are opened or flushed at once.
+    fn threads(&self) -> usize {
+        self.config.size("num.recovery.threads.per.data.dir")
     }
 
     fn topic_of(&self, name: &str, entry: &Entry, partitions: Vec<Arc<dyn Log>>) -> Topic {
@@ -655,26 +657,11 @@ impl Topics {
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|log| (topic.name.as_str(), log)))
             .collect();
-        let next = AtomicUsize::new(0);
-        let flush_some = || {
-            let mut flushed = Ok(());
-            while let Some((topic, log)) = logs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = log.flush().and_then(|()| log.save_producers()) {
-                    tracing::error!(topic, %error, "not flushed");
-                    flushed = flushed.and(Err(error));
-                }
-            }
-            flushed
-        };
-        let flushed = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..FLUSH_THREADS.min(logs.len()))
-                .map(|_| scope.spawn(flush_some))
-                .collect();
-            let joined = |helper: std::thread::ScopedJoinHandle<'_, _>| {
-                helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            helpers.into_iter().map(joined).fold(flush_some(), Result::and)
+        let flushed = side_by_side(self.threads(), &logs, |(topic, log)| {
+            let flushed = log.flush().and_then(|()| log.save_producers());
+            flushed.inspect_err(|error| tracing::error!(topic, %error, "not flushed"))
         });
+        let flushed = flushed.into_iter().fold(Ok(()), Result::and);
         self.write_checkpoints_locked(flushed.is_ok())?;
         flushed?;
         self.write_states()

@@ -24,6 +24,8 @@ fn start_on(disk: &FaultyDisk, dir: &Path, settings: &[(&str, &str)]) -> Result<
     let own = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
         ("log.dirs", dir.to_str().unwrap()),
+        // Faults are armed for the nth call.
+        ("num.recovery.threads.per.data.dir", "1"),
     ];
     for (name, value) in own.iter().chain(settings) {
         config.set(name, value, "test").unwrap();
