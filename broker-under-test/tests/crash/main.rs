@@ -7,6 +7,8 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod compacted;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod model;

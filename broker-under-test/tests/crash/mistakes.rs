@@ -19,15 +19,18 @@ pub enum Mistake {
     SkipRecovery,
     /// Small files are written where they are, without a flush and a rename.
     WriteInPlace,
+    /// What a pass of compaction wrote is renamed into its place without a flush.
+    ForgetCleanedFlush,
 }
 
 impl Mistake {
-    pub const ALL: [Mistake; 5] = [
+    pub const ALL: [Mistake; 6] = [
         Mistake::ForgetFlush,
         Mistake::ForgetFolderFlush,
         Mistake::RetryFlush,
         Mistake::SkipRecovery,
         Mistake::WriteInPlace,
+        Mistake::ForgetCleanedFlush,
     ];
 }
 
@@ -44,10 +47,15 @@ impl Mistaken {
     }
 
     fn file(&self, path: &Path, inner: Arc<dyn StoredFile>) -> Arc<dyn StoredFile> {
+        let forgotten = match self.mistake {
+            Mistake::ForgetFlush => Some("log"),
+            Mistake::ForgetCleanedFlush => Some("cleaned"),
+            _ => None,
+        };
         Arc::new(MistakenFile {
             inner,
             retries_flushes: self.mistake == Mistake::RetryFlush,
-            never_flushes: self.mistake == Mistake::ForgetFlush && path.extension().is_some_and(|e| e == "log"),
+            never_flushes: forgotten.is_some_and(|end| path.extension().is_some_and(|e| e == end)),
         })
     }
 }
