@@ -314,6 +314,7 @@ mod tests {
                 data_ended: true,
                 latency_ns: histogram(records),
             },
+            later_records: 0,
             reached_end: true,
             places: Vec::new(),
             runs: Vec::new(),

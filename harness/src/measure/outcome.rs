@@ -11,7 +11,7 @@ use crate::measure::window::Used;
 pub struct TrialOutcome {
     /// A row per metric.
     pub rows: Vec<Measurement>,
-    /// Of every fetch, ns.
+    /// Of every request; of every record, from end to end, where they are consumed as they come, ns.
     pub latency: Histogram<u64>,
     /// Seconds that the window took.
     pub window_s: f64,

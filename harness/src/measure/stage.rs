@@ -451,7 +451,14 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
                 Some(_) => "as the arm says".to_owned(),
                 None => client.client.to_string(),
             };
-            term("client", format!("{who}, one process that is handed record by record"));
+            let consumes = match client.consumers.processes > 0 || part.factor("consumers").is_some() {
+                true => "; processes that consume what comes, each with its share of the partitions",
+                false => "",
+            };
+            term(
+                "client",
+                format!("{who}, one process that is handed record by record{consumes}"),
+            );
         }
         // No broker, and no receipt of one.
         Work::Blocks(_) => {}

@@ -12,6 +12,8 @@ mod client;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
+mod consumers;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod look_ups;

@@ -202,15 +202,21 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
         );
         add(&name, frame, caption, scene);
     }
+    // Where records are consumed too, the harness keeps the latencies from end to end.
+    let (title, what) = match card.metric("end_to_end_p50_us") {
+        Some(_) => ("How late does a record arrive?", "records"),
+        None => ("How long does one request take?", "requests"),
+    };
     let frame = Frame {
-        title: "How long does one request take?".to_owned(),
+        title: title.to_owned(),
         subtitle: "Histograms of all blocks merged; no percentile with fewer than 10 samples above it; each panel has its own scale".to_owned(),
         footer: footer.clone(),
     };
     let scene = latency::chart(experiment, &run.latencies, &frame);
-    let caption = "Each step to the right is one more nine: the slowest 10 %, 1 %, 0.1 % of the requests. Lower is \
-                   better; the scale is logarithmic."
-        .to_owned();
+    let caption = format!(
+        "Each step to the right is one more nine: the slowest 10 %, 1 %, 0.1 % of the {what}. Lower is better; the scale is \
+         logarithmic."
+    );
     add("latency", frame, caption, scene);
     let frame = share_frame(experiment, &footer);
     let scene = forest::chart(&shares(experiment), &frame);

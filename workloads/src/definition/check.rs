@@ -301,7 +301,7 @@ fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> 
     match (work, target) {
         (Work::Blocks(_), MACHINE) => None,
         (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
-        (Work::Client(_), NULL) => None,
+        (Work::Client(client), NULL) if client.consumers.processes == 0 => None,
         (_, NULL) => Some((
             "the target null stores nothing, and what is stored here is read or checked afterwards",
             "write target = \"bundled\"",

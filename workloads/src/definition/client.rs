@@ -1,7 +1,8 @@
-//! `[client]`: clients as applications have them, which produce record by record. Each of their properties is held still in the section, or is
-//! a factor of the same name.
+//! `[client]`: clients as applications have them, which produce record by record, and perhaps [`Consumers`] of what comes. Each of their
+//! properties is held still in the section, or is a factor of the same name.
 
 use super::check::{Checked, Source};
+use super::consumers::{self, Consumers};
 use super::{CLIENT_FACTORS, NULL, Payload, wire};
 use crate::load::ClientKind;
 use kafka_wire::Compression;
@@ -84,6 +85,8 @@ pub struct Client {
     pub connections: u32,
     /// Bound of what is handed over and not acknowledged, bytes.
     pub buffer_bytes: u64,
+    /// Who consumes what is produced.
+    pub consumers: Consumers,
 }
 
 /// As Kafka's clients are, where they have such a default.
@@ -104,6 +107,7 @@ impl Default for Client {
             partitions: 1,
             connections: 1,
             buffer_bytes: 32 << 20,
+            consumers: Consumers::default(),
         }
     }
 }
@@ -155,6 +159,7 @@ impl Client {
             "partitions" => self.partitions = number(text, 1..=PARTITIONS_MAX)?,
             "connections" => self.connections = number(text, 1..=super::CONNECTIONS_MAX)?,
             "buffer_bytes" => self.buffer_bytes = bytes(text, 1 << 20..=1 << 30)?.into(),
+            name if consumers::PROPERTIES.contains(&name) => self.consumers.set(name, text)?,
             _ => return Err(format!("one of: {}", names())),
         }
         Ok(())
@@ -188,7 +193,7 @@ impl Client {
 
 /// Whether it is told by `[client]` or by a factor of the name.
 fn is_property(name: &str) -> bool {
-    REQUIRED.contains(&name) || OPTIONAL.contains(&name)
+    REQUIRED.contains(&name) || OPTIONAL.contains(&name) || consumers::PROPERTIES.contains(&name)
 }
 
 /// Whether clients carry the factor out; every other one is a setting of the bundled broker.
@@ -197,7 +202,9 @@ pub(super) fn is_of_clients(name: &str) -> bool {
 }
 
 fn names() -> String {
-    [&REQUIRED[..], &OPTIONAL[..]].concat().join(", ")
+    [&REQUIRED[..], &OPTIONAL[..], &consumers::PROPERTIES[..]]
+        .concat()
+        .join(", ")
 }
 
 /// The section: properties with their values.
@@ -207,9 +214,10 @@ pub(super) fn check<'l>(
     source: &Source<'_>,
     section: &Spanned<Wire>,
     factors: &[wire::Factor],
-    mut limits: impl Iterator<Item = &'l Spanned<String>>,
+    limits: impl Iterator<Item = &'l Spanned<String>>,
 ) -> Checked<Client> {
-    if let Some(unknown) = limits.find(|bare| bare.get_ref() != NULL) {
+    let limits: Vec<&Spanned<String>> = limits.collect();
+    if let Some(unknown) = limits.iter().find(|bare| bare.get_ref() != NULL) {
         let message = format!("clients have no bare loop `{}`", unknown.get_ref());
         return source.fail(unknown.span(), message, format!("the one there is: {NULL}"));
     }
@@ -247,6 +255,16 @@ pub(super) fn check<'l>(
     if let Some(missing) = REQUIRED.into_iter().find(|name| !told(name)) {
         let remedy = format!("hold it still in `[client]`: `{missing} = ..`, or add a factor of that name");
         return source.fail(section.span(), format!("nothing says `{missing}`"), remedy);
+    }
+    if !told("consumers")
+        && let Some(idle) = consumers::PROPERTIES.into_iter().find(|name| told(name))
+    {
+        let message = format!("nothing says `consumers`, and `{idle}` is told of them");
+        return source.fail(section.span(), message, "write `consumers = 1` into `[client]`");
+    }
+    if let Some(null) = limits.first().filter(|_| told("consumers")) {
+        let message = "nothing is stored there, and nothing can be consumed";
+        return source.fail(null.span(), message, "remove `[limit]`, or measure without consumers");
     }
     Ok(client)
 }
@@ -307,7 +325,7 @@ pub(super) fn entropy_of(text: &str) -> Result<f64, String> {
     number(text, 0_u32..=100).map(|per_cent| f64::from(per_cent) / 100.0)
 }
 
-fn client_kind(text: &str) -> Result<ClientKind, String> {
+pub(super) fn client_kind(text: &str) -> Result<ClientKind, String> {
     one_of(
         text,
         &[("native", ClientKind::Native), ("librdkafka", ClientKind::Librdkafka)],
@@ -322,14 +340,14 @@ fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     })
 }
 
-fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
+pub(super) fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
     let (low, high) = (range.start(), range.end());
     let found = text.parse().ok().filter(|number| range.contains(number));
     found.ok_or_else(|| format!("a number between {low} and {high}"))
 }
 
 /// Bytes, as a number or as in `64KiB`.
-fn bytes(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+pub(super) fn bytes(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("B", 1), ("", 1)];
     let scaled = units.iter().find_map(|(unit, scale)| {
         let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
@@ -346,7 +364,7 @@ fn bytes(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
 }
 
 /// Milliseconds, with a fraction and with `ms` behind them or not.
-fn microseconds(text: &str, ms_max: f64) -> Result<u64, String> {
+pub(super) fn microseconds(text: &str, ms_max: f64) -> Result<u64, String> {
     let ms: f64 = number(text.trim_end_matches("ms"), 0.0..=ms_max)?;
     Ok((ms * 1e3).round() as u64)
 }
@@ -356,7 +374,7 @@ fn as_text<S: serde::Serializer>(value: &impl Display, serializer: S) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::{Broken, assert_refused};
     use super::super::{Definition, PayloadKind, ProfileName, Role};
     use super::*;
@@ -374,7 +392,7 @@ mod tests {
     }
 
     /// The client of each measured arm of the quick profile, by the arm's id.
-    fn clients(name: &str, text: &str) -> BTreeMap<String, Client> {
+    pub fn clients(name: &str, text: &str) -> BTreeMap<String, Client> {
         let (definition, client) = parse(name, text);
         let arms = definition.arms(ProfileName::Quick).iter();
         arms.filter(|arm| arm.role == Role::Measured)

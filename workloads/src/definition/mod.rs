@@ -9,6 +9,7 @@ mod blocks;
 mod check;
 mod claims;
 mod client;
+mod consumers;
 mod error;
 mod factors;
 mod load;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use blocks::{BARE_SEQUENTIAL, Blocks};
 pub use client::{ArrivalKind, Client};
+pub use consumers::Consumers;
 pub use error::DefinitionError;
 pub use look_up::{JITTER_SHARE, LookUp};
 pub use read::Read;

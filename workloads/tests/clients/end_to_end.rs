@@ -4,7 +4,7 @@ use super::bench::{Fates, RUN, broker, load, producer, reading, receive, send};
 use kafka_wire::{Codec, Compression};
 use std::ops::ControlFlow;
 use std::time::Duration;
-use workloads::load::consume::{Consumer, Start};
+use workloads::load::consume::{ConsumeSpec, Consumer, Start};
 use workloads::load::{ClientKind, ProducerSettings};
 use workloads::native::verify::verify;
 use workloads::native::{Admin, NewTopic, Security, Spread};
@@ -209,6 +209,72 @@ fn a_window_ends_with_all_that_was_produced() {
             assert_eq!((read.places, read.runs), (consumed.places, consumed.runs));
             assert_eq!(read.counts, consumed.counts);
         }
+    }
+    broker.server.stop().unwrap();
+}
+
+/// What comes when the timed part is over has no latency, and is not lost; with a handler a record comes when it is handled.
+#[test]
+fn a_timed_part_and_a_handler_lose_nothing() {
+    let broker = broker();
+    for (client, _) in ClientKind::ALL {
+        for handler_us in [0, 100] {
+            let spread = broker.topic(&format!("timed-{client}-{handler_us}"), PLACES as u32);
+            let mut producer = producer(&broker, &spread, settings(client, Codec::None));
+            let spec = ConsumeSpec {
+                timed_ms: 1,
+                handler_us,
+                ..reading(&spread, client)
+            };
+            let mut consumer = Consumer::connect(&broker.brokers, &Security::default(), spec).unwrap();
+            send(&mut *producer, PLACES, 0..300, &mut Fates::default()).unwrap();
+            let mut is_sent = false;
+            let consumed = consumer
+                .run(super::bench::LIMIT, super::bench::LIMIT, &mut |_| {
+                    if std::mem::replace(&mut is_sent, true) {
+                        return ControlFlow::Break(());
+                    }
+                    send(&mut *producer, PLACES, 300..500, &mut Fates::default()).unwrap();
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            let what = format!("{client} {handler_us}");
+            assert!(consumed.reached_end, "{what}");
+            let timed = consumed.phase.records;
+            assert!(timed <= 300, "{what}: {timed} records before the others were sent");
+            assert_eq!(timed + consumed.later_records, 500, "{what}");
+            assert_eq!(consumed.phase.latency_ns.len(), timed, "{what}");
+            let run = consumed.runs[0];
+            assert_eq!((run.distinct, run.duplicates, run.out_of_order), (500, 0, 0), "{what}");
+            assert!(consumed.places.iter().all(|place| place.skipped_offsets == 0), "{what}");
+        }
+    }
+    broker.server.stop().unwrap();
+}
+
+/// Who has no time to handle everything leaves it in the log.
+#[test]
+fn what_is_not_handled_in_time_is_left() {
+    let broker = broker();
+    for (client, _) in ClientKind::ALL {
+        let spread = broker.topic(&format!("left-{client}"), 1);
+        let mut producer = producer(&broker, &spread, settings(client, Codec::None));
+        send(&mut *producer, 1, 0..300, &mut Fates::default()).unwrap();
+        let spec = ConsumeSpec {
+            handler_us: 60_000_000,
+            ..reading(&spread, client)
+        };
+        let mut consumer = Consumer::connect(&broker.brokers, &Security::default(), spec).unwrap();
+        let window = Duration::from_millis(100);
+        let consumed = consumer
+            .run(window, Duration::ZERO, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        assert!(!consumed.reached_end, "{client}");
+        assert_eq!(
+            (consumed.phase.records, consumed.places[0].next_offset),
+            (0, 0),
+            "{client}"
+        );
     }
     broker.server.stop().unwrap();
 }

@@ -1,7 +1,9 @@
-//! Trials of clients as applications have them: records are handed over one by one, and batched, compressed and pipelined by the client.
+//! Trials of clients as applications have them: records are handed over one by one, batched, compressed and pipelined by the client, and
+//! perhaps consumed as they come.
 //!
 //! Each trial has a topic of its own. The bundled broker, and the one that stores nothing, are started for it; Apache Kafka runs the whole time.
 
+mod consumers;
 mod levels;
 mod rows;
 mod stored;
@@ -27,6 +29,7 @@ use crate::measure::warm_up::{self, Subject};
 use crate::measure::window::{Used, Window};
 use crate::measure::worker::Worker;
 use crate::scratch::RemoveOnDrop;
+use consumers::{Ends, Following, Received};
 use levels::Levels;
 use rows::Seen;
 use stored::{Mark, Stored};
@@ -47,10 +50,12 @@ struct Measured {
     loaded: Loaded,
     used: Used,
     stored: Stored,
+    /// What consumers got; `None` without any.
+    received: Option<Received>,
 }
 
 impl<'a> ClientBench<'a> {
-    /// Warms up a target that runs the whole time, once with each codec that it has to decompress.
+    /// Warms up a target that runs the whole time, once for each path through it.
     ///
     /// # Errors
     /// A broker or client fails, or Ctrl-C.
@@ -72,8 +77,7 @@ impl<'a> ClientBench<'a> {
             let mut chosen = BTreeMap::new();
             for arm in profile.arms.iter().filter(|arm| arm.role == Role::Measured) {
                 let levels = Levels::of(definition, client, setup, (TrialRole::Measured, &arm.factors))?;
-                let codec = levels.client.compression.codec().to_string();
-                chosen.entry(codec).or_insert((arm, levels));
+                chosen.entry(levels.path_through_broker()).or_insert((arm, levels));
             }
             for (arm, levels) in chosen.into_values() {
                 doing(&format!("warming up {}", arm.id));
@@ -121,15 +125,27 @@ impl<'a> ClientBench<'a> {
         Worker::start(&spec, self.setup.cpus.as_ref().map(|(_, client)| client))
     }
 
+    /// Starts the consumers of a trial that has some.
+    fn following(&self, host: &Host, levels: &Levels, topic: &str, ends: Ends) -> anyhow::Result<Option<Following>> {
+        let consumes = levels.client.consumers.processes > 0;
+        consumes
+            .then(|| Following::start(self.setup, host, levels, topic, ends))
+            .transpose()
+    }
+
     fn warm_up(&self, stage: &mut Stage, arm: &str, levels: &Levels) -> anyhow::Result<()> {
         let Some(rule) = self.definition.warm_up else {
             return Ok(());
         };
         let host = self.host(stage, levels, "warm-up")?;
-        let topic = format!("{}-warm-up-{}", self.setup.prefix, levels.client.compression.codec());
+        let topic = format!("{}-warm-up-{}", self.setup.prefix, levels.path_through_broker());
         self.topic(stage, &host, levels, &topic)?;
         let mut producer = self.producer(&host, levels, (&topic, self.setup.seed), (0, rule.window_ms), None)?;
         producer.ready()?;
+        let ends = Ends::After {
+            window_ms: rule.window_ms,
+        };
+        let mut following = self.following(&host, levels, &topic, ends)?;
         let subject = Subject {
             experiment: &self.definition.name,
             target: &levels.target,
@@ -139,7 +155,9 @@ impl<'a> ClientBench<'a> {
         };
         let warmed = warm_up::until_steady(subject, &rule, || {
             let window = Window::open(&host.served.processes, producer.process.id())?;
+            following.as_mut().map(Following::go).transpose()?;
             let loaded = loaded(&mut producer)?;
+            following.as_mut().map(Following::received).transpose()?;
             let seconds = match window.close()?.broker {
                 Some(broker) => broker.cpu.as_secs_f64(),
                 // What can be seen of a broker that runs elsewhere.
@@ -148,6 +166,7 @@ impl<'a> ClientBench<'a> {
             Ok(seconds * 1e6 / loaded.phase.records.max(1) as f64)
         })?;
         producer.quit()?;
+        following.map(Following::quit).transpose()?;
         stage.add(warmed.points, warmed.summary);
         if !host.is_own() {
             stage.delete_topics(&levels.target, &[topic])?;
@@ -171,13 +190,19 @@ impl<'a> ClientBench<'a> {
         let producer = self.producer(&host, &levels, (&topic, trial.seed), times, kept)?;
         let measured = self.window(&mut host, &levels, &topic, producer)?;
 
-        let entries = match check && levels.target != NULL {
+        let mut entries = match check && levels.target != NULL {
             true => self.check(trial, &host, &measured, kept)?,
             false => Vec::new(),
         };
+        // It costs nothing, so each trial answers for what its consumers got.
+        if let Some(received) = &measured.received {
+            let checks = received.checks(measured.loaded.phase.records, &measured.stored);
+            entries.extend(drain::ledger(trial, checks));
+        }
         let seen = Seen {
             used: &measured.used,
             stored: &measured.stored,
+            received: measured.received.as_ref(),
         };
         let mut outcome = rows::outcome(trial, measured.loaded, &seen);
         outcome.ledger = entries;
@@ -196,7 +221,7 @@ impl<'a> ClientBench<'a> {
         })
     }
 
-    /// Opens the window of a producer that is warmed up.
+    /// Opens the window of a producer that is warmed up, and of consumers that begin where it stands then.
     fn window(&self, host: &mut Host, levels: &Levels, topic: &str, mut producer: Worker) -> anyhow::Result<Measured> {
         let warmed_up = producer.warmed_up()?.map_or(0, |phase| phase.records);
         // What was written before and is dirty would be written back in the window, by whose CPU time nobody could tell.
@@ -206,19 +231,30 @@ impl<'a> ClientBench<'a> {
             true => Some(Mark::take(host, (topic, levels.client.partitions), warmed_up)?),
             false => None,
         };
+        let ends = Ends::WhenTold {
+            timed_ms: self.profile.window_ms,
+        };
+        let mut following = self.following(host, levels, topic, ends)?;
         let window = Window::open(&host.served.processes, producer.process.id())?;
+        following.as_mut().map(Following::go).transpose()?;
         let loaded = loaded(&mut producer)?;
         // Nobody waits for what is not acknowledged, and the broker may still be at it.
         if let Some(mark) = mark.as_mut().filter(|_| levels.client.acks == 0) {
             mark.wait_for(loaded.phase.records)?;
         }
+        let received = following.map(Following::finish).transpose()?;
         let used = window.close()?;
         let stored = match &mut mark {
             Some(mark) => mark.stored(host, &loaded)?,
             None => Stored::default(),
         };
         producer.quit()?;
-        Ok(Measured { loaded, used, stored })
+        Ok(Measured {
+            loaded,
+            used,
+            stored,
+            received,
+        })
     }
 
     /// What is in the log against what was acknowledged: every batch, where the producer keeps a ledger.

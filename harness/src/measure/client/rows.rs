@@ -5,6 +5,7 @@ use results::schema::PlannedTrial;
 use workloads::load::Loaded;
 use workloads::load::engine::LATE_SHARE_MAX;
 
+use super::consumers::Received;
 use super::stored::Stored;
 use crate::measure::outcome::{Rows, TrialOutcome};
 use crate::measure::sample::ProcessSample;
@@ -17,6 +18,8 @@ const SAMPLES_ABOVE_MIN: f64 = 10.0;
 pub struct Seen<'a> {
     pub used: &'a Used,
     pub stored: &'a Stored,
+    /// What consumers got; `None` without any.
+    pub received: Option<&'a Received>,
 }
 
 /// The outcome of a trial.
@@ -56,7 +59,34 @@ pub fn outcome(trial: &PlannedTrial, loaded: Loaded, seen: &Seen) -> TrialOutcom
         rows.push("disk_bytes_per_record", "bytes", bytes as f64 / records);
         rows.push("compression_ratio", "1", phase.delivered_bytes as f64 / bytes as f64);
     }
-    TrialOutcome::new(rows.done(), loaded.phase)
+    if let Some(received) = seen.received {
+        consumed(&mut rows, received, seen.stored);
+    }
+    let outcome = TrialOutcome::new(rows.done(), loaded.phase);
+    match seen.received {
+        // Acknowledged in time says little of what arrives.
+        Some(received) => TrialOutcome {
+            latency: received.end_to_end_ns.clone(),
+            ..outcome
+        },
+        None => outcome,
+    }
+}
+
+/// What consumers got: rates and latencies of the window, the rest up to the end of what they were to have.
+fn consumed(rows: &mut Rows, received: &Received, stored: &Stored) {
+    let seconds = received.timed_ns.max(1) as f64 / 1e9;
+    rows.push("consumed_per_s", "1/s", received.timed_records as f64 / seconds);
+    rows.push("consumed_mb_per_s", "MB/s", received.timed_bytes as f64 / 1e6 / seconds);
+    let histogram = &received.end_to_end_ns;
+    percentile(rows, "end_to_end_p50_us", histogram, 50.0);
+    percentile(rows, "end_to_end_p99_us", histogram, 99.0);
+    percentile(rows, "end_to_end_p999_us", histogram, 99.9);
+    process(rows, "consumer", &received.used, received.records.max(1) as f64);
+    rows.push("fetches", "1", received.fetches as f64);
+    rows.push("idle_consumers", "1", f64::from(received.idle));
+    rows.push("consumed_records", "1", received.records as f64);
+    rows.push("left_records", "1", received.left(stored) as f64);
 }
 
 /// What a process used, by million records.

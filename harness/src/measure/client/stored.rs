@@ -34,6 +34,8 @@ pub struct Stored {
     pub bytes: Option<u64>,
     /// Records that came into the log.
     pub records: u64,
+    /// Where the topic ends then, sum over the partitions.
+    pub end: i64,
 }
 
 impl<'a> Mark<'a> {
@@ -81,6 +83,7 @@ impl<'a> Mark<'a> {
     /// The log does not hold what was acknowledged, or the two disagree.
     pub fn stored(&mut self, host: &mut Host, loaded: &Loaded) -> anyhow::Result<Stored> {
         let records = self.wait_for(loaded.phase.records)?;
+        let end = self.end.saturating_add_unsigned(records);
         let counts = &loaded.counts;
         let client = (counts.batches, counts.batch_bytes);
         if let (Some(before), Some(after)) = (&self.counters, host.counters()?) {
@@ -93,6 +96,7 @@ impl<'a> Mark<'a> {
                 batches: Some(broker.0),
                 bytes: Some(broker.1),
                 records,
+                end,
             });
         }
         let known = |count: u64| Some(count).filter(|count| *count > 0);
@@ -100,6 +104,7 @@ impl<'a> Mark<'a> {
             batches: known(client.0),
             bytes: known(client.1),
             records,
+            end,
         })
     }
 }

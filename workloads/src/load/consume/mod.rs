@@ -4,6 +4,7 @@
 //! sequences, and [`Consumer`] reads for a window and then on to the end of what lies there. There are no groups in here: places are
 //! assigned by whoever starts the consumer.
 
+mod handler;
 mod native;
 mod receipts;
 mod run;
@@ -67,6 +68,13 @@ pub struct ConsumeSpec {
     /// Connections to each leader, of the native client; they share out its partitions.
     #[serde(default = "one")]
     pub connections: u32,
+    /// How long the application behind the consumer waits for something else with each record, before it takes the next one, us.
+    #[serde(default)]
+    pub handler_us: u32,
+    /// Only what comes within that long counts for the rate and the latencies of a window, ms; 0 for all of it. What lies there when a load
+    /// ends may wait for more that never comes.
+    #[serde(default)]
+    pub timed_ms: u32,
     /// Further properties of librdkafka, by its names.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
@@ -102,6 +110,8 @@ impl ConsumeSpec {
             partition_bytes: one_mib(),
             check_crcs: false,
             connections: one(),
+            handler_us: 0,
+            timed_ms: 0,
             properties: BTreeMap::new(),
         }
     }
@@ -151,6 +161,8 @@ impl ConsumeSpec {
             format!("fetch.min.bytes of {}: choose 1 to 100000000", self.fetch_min_bytes)
         } else if self.fetch_max_wait_ms > 300_000 {
             format!("fetch.max.wait.ms of {}: choose at most 300000", self.fetch_max_wait_ms)
+        } else if self.handler_us > 60_000_000 {
+            format!("{} us for each record: choose at most 60000000", self.handler_us)
         } else if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             format!("{} connections: choose 1 to {CONNECTIONS_MAX}", self.connections)
         } else if self.client == ClientKind::Librdkafka && self.connections > 1 {
@@ -329,6 +341,7 @@ mod tests {
         assert!(of(&|spec| spec.response_bytes = 0).contains("responses of 0 bytes"));
         assert!(of(&|spec| spec.fetch_min_bytes = 0).contains("fetch.min.bytes"));
         assert!(of(&|spec| spec.fetch_max_wait_ms = 300_001).contains("fetch.max.wait.ms"));
+        assert!(of(&|spec| spec.handler_us = 60_000_001).contains("for each record"));
         assert!(of(&|spec| spec.connections = 0).contains("connections"));
         assert!(
             of(&|spec| {

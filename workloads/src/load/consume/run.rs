@@ -1,5 +1,6 @@
 //! A consumer at work: it reads for a window, and then on to the end of what lies there.
 
+use super::handler::Handler;
 use super::receipts::{PlaceReceipts, Receipts, RunReceipts};
 use super::{ConsumeCounts, ConsumeSpec, Consuming, connect, starts};
 use crate::load::clock;
@@ -20,8 +21,11 @@ const WAIT_NS: u64 = 50_000_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Consumed {
     /// Responses with records or without, records, bytes of keys and values; the time from the beginning to the last record; latencies are
-    /// end to end, received minus intended, of the records that are stamped.
+    /// end to end, received minus intended, of the records that are stamped. Where only a part of the window is timed, of that part, and
+    /// the time is its length.
     pub phase: PhaseResult,
+    /// Records that came when that part was over.
+    pub later_records: u64,
     /// Whether everything came that lay there when the window was over.
     pub reached_end: bool,
     /// Each place since the consumer connected.
@@ -60,7 +64,32 @@ pub struct Consumer {
     security: Security,
     spec: ConsumeSpec,
     client: Box<dyn Consuming>,
+    handler: Option<Handler>,
     receipts: Receipts,
+}
+
+/// What a window has got so far.
+struct Window {
+    started_ns: u64,
+    before: ConsumeCounts,
+    records: u64,
+    bytes: u64,
+    /// When the last record came.
+    last_ns: u64,
+    /// Since the last tick.
+    interval: Histogram<u64>,
+}
+
+impl Window {
+    /// One more record, and how long it took from end to end, if that is known.
+    fn count(&mut self, bytes: u64, received_ns: u64, took_ns: Option<u64>) {
+        self.records += 1;
+        self.bytes += bytes;
+        self.last_ns = received_ns.max(self.last_ns);
+        if let Some(took_ns) = took_ns {
+            self.interval.saturating_record(took_ns);
+        }
+    }
 }
 
 impl Consumer {
@@ -70,8 +99,10 @@ impl Consumer {
     /// A figure that cannot work, a topic or a broker that is not there, or a client that can't do what is asked for.
     pub fn connect(brokers: &Bootstrap, security: &Security, spec: ConsumeSpec) -> Result<Self, ClientError> {
         let starts = starts(&mut Admin::connect(brokers, security)?, &spec)?;
+        let cost = Duration::from_micros(spec.handler_us.into());
         Ok(Self {
             client: connect(brokers, security, &spec, &starts)?,
+            handler: (!cost.is_zero()).then(|| Handler::new(cost)),
             receipts: Receipts::new(&starts),
             brokers: brokers.clone(),
             security: security.clone(),
@@ -91,78 +122,109 @@ impl Consumer {
         on_tick: &mut dyn FnMut(&ConsumeTick) -> ControlFlow<()>,
     ) -> Result<Consumed, ClientError> {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let before = self.client.counts();
         self.receipts.take_end_to_end_ns();
         let started_ns = clock::now_ns();
-        let mut last_ns = started_ns;
-        let mut interval = latency_histogram();
+        let mut seen = Window {
+            started_ns,
+            before: self.client.counts(),
+            records: 0,
+            bytes: 0,
+            last_ns: started_ns,
+            interval: latency_histogram(),
+        };
         let (mut now_ns, mut tick_ns) = (started_ns, started_ns.saturating_add(TICK_NS));
         let end_ns = started_ns.saturating_add(nanoseconds(window));
+        let timed_ns = match self.spec.timed_ms {
+            0 => u64::MAX,
+            ms => started_ns.saturating_add(u64::from(ms) * 1_000_000),
+        };
+        let mut timed = None;
         while now_ns < end_ns {
-            let until_ns = end_ns.min(tick_ns).min(now_ns + WAIT_NS);
-            self.poll(until_ns, &mut last_ns, Some(&mut interval))?;
+            let mut until_ns = end_ns.min(tick_ns).min(now_ns + WAIT_NS);
+            if timed.is_none() {
+                until_ns = until_ns.min(timed_ns);
+            }
+            self.advance(until_ns, &mut seen)?;
             now_ns = clock::now_ns();
+            if timed.is_none() && now_ns >= timed_ns {
+                timed = Some(self.phase(&seen, now_ns));
+            }
             if now_ns < tick_ns {
                 continue;
             }
             tick_ns = now_ns.saturating_add(TICK_NS);
-            let counts = self.client.counts() - before;
             let tick = ConsumeTick {
                 now_ns,
                 elapsed_ns: now_ns - started_ns,
-                records: counts.records,
-                bytes: counts.raw_bytes,
+                records: seen.records,
+                bytes: seen.bytes,
                 positions: self.receipts.places().iter().map(|place| place.next_offset).sum(),
-                end_to_end_ns: std::mem::replace(&mut interval, latency_histogram()),
+                end_to_end_ns: std::mem::replace(&mut seen.interval, latency_histogram()),
             };
             if on_tick(&tick).is_break() {
                 break;
             }
         }
+        // A window that was ended early is timed up to here.
+        if timed.is_none() && timed_ns < u64::MAX {
+            timed = Some(self.phase(&seen, now_ns));
+        }
         let ends = self.ends()?;
         let drained_ns = clock::now_ns().saturating_add(nanoseconds(drain));
         while !self.has_reached(&ends) && clock::now_ns() < drained_ns {
             let until_ns = drained_ns.min(clock::now_ns() + WAIT_NS);
-            self.poll(until_ns, &mut last_ns, None)?;
+            self.advance(until_ns, &mut seen)?;
         }
-        let counts = self.client.counts() - before;
         let reached_end = self.has_reached(&ends);
+        let phase = timed.unwrap_or_else(|| self.phase(&seen, seen.last_ns));
         Ok(Consumed {
+            later_records: seen.records - phase.records,
             phase: PhaseResult {
-                responses: counts.responses,
-                records: counts.records,
-                delivered_bytes: counts.raw_bytes,
-                moved_bytes: counts.raw_bytes,
-                wall_ns: last_ns - started_ns,
-                response_bytes_achieved: counts.wire_bytes as f64 / counts.responses.max(1) as f64,
-                send_calls: 0,
-                receive_calls: 0,
                 data_ended: reached_end,
-                latency_ns: self.receipts.take_end_to_end_ns(),
+                ..phase
             },
             reached_end,
             places: self.receipts.places().to_vec(),
             runs: self.receipts.runs(),
             foreign_records: self.receipts.foreign(),
             timeless_records: self.receipts.timeless(),
-            counts,
+            counts: self.client.counts() - seen.before,
         })
     }
 
-    /// Lets records come until `until_ns`.
-    fn poll(
-        &mut self,
-        until_ns: u64,
-        last_ns: &mut u64,
-        mut interval: Option<&mut Histogram<u64>>,
-    ) -> Result<(), ClientError> {
+    /// What came until `until_ns`, with the latencies since the window began.
+    fn phase(&mut self, seen: &Window, until_ns: u64) -> PhaseResult {
+        let counts = self.client.counts() - seen.before;
+        PhaseResult {
+            responses: counts.responses,
+            records: seen.records,
+            delivered_bytes: seen.bytes,
+            moved_bytes: seen.bytes,
+            wall_ns: until_ns - seen.started_ns,
+            response_bytes_achieved: counts.wire_bytes as f64 / counts.responses.max(1) as f64,
+            send_calls: 0,
+            receive_calls: 0,
+            data_ended: false,
+            latency_ns: self.receipts.take_end_to_end_ns(),
+        }
+    }
+
+    /// Lets records come until `until_ns`, or the handler work through those that came.
+    fn advance(&mut self, until_ns: u64, seen: &mut Window) -> Result<(), ClientError> {
         let receipts = &mut self.receipts;
-        self.client.poll(until_ns, &mut |received| {
-            *last_ns = received.received_ns.max(*last_ns);
-            if let (Some(took_ns), Some(interval)) = (receipts.take(&received), interval.as_deref_mut()) {
-                interval.saturating_record(took_ns);
-            }
-        })
+        let Some(handler) = &mut self.handler else {
+            return self.client.poll(until_ns, &mut |received| {
+                let bytes = received.key.unwrap_or_default().len() + received.value.len();
+                seen.count(bytes as u64, received.received_ns, receipts.take(&received));
+            });
+        };
+        if handler.is_idle() {
+            self.client.poll(until_ns, &mut |received| handler.take(&received))?;
+        }
+        while let Some(handled) = handler.handle(until_ns, receipts) {
+            seen.count(handled.bytes, handled.handled_ns, handled.took_ns);
+        }
+        Ok(())
     }
 
     /// The end of each place that is read, by now.
