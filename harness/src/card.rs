@@ -125,6 +125,21 @@ fn claim(claim: &Claim) -> ClaimCard {
             ratio,
             only,
         },
+        Claim::Reaches {
+            id,
+            text,
+            metric,
+            level,
+            bound,
+            only,
+        } => ClaimCard::Reaches {
+            id,
+            text,
+            metric,
+            level,
+            bound,
+            only,
+        },
     }
 }
 

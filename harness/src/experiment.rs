@@ -10,13 +10,14 @@ use results::analysis::Analysis;
 use results::schema::{Manifest, Measurement, PlannedTrial, SCHEMA_VERSION, TrialRole};
 use results::writer::RunWriter;
 use workloads::definition::{
-    self, BUNDLED, Definition, DefinitionError, KAFKA, PayloadKind, ProfileName, TARGET_FACTOR,
+    self, BUNDLED, Definition, DefinitionError, KAFKA, NULL, PayloadKind, ProfileName, TARGET_FACTOR,
 };
 use workloads::facts::FactsDefinition;
 use workloads::payload::{Cut, PayloadSpec};
 
 use crate::interrupt::Interrupted;
 use crate::measure::bench::{self, Bench};
+use crate::measure::client::side_by_side;
 use crate::measure::machine;
 use crate::measure::outcome::TrialOutcome;
 use crate::measure::stage::Stage;
@@ -151,7 +152,8 @@ impl Experiment {
     /// # Errors
     /// The first setting or level that it does not know.
     pub fn check_settings(&self) -> anyhow::Result<()> {
-        let on_bundled = |d: &&Definition| d.targets().iter().any(|target| target == BUNDLED);
+        let is_bundled = |target: &String| target == BUNDLED || target == NULL;
+        let on_bundled = |d: &&Definition| d.targets().iter().any(is_bundled);
         for definition in self.definitions.iter().filter(on_bundled) {
             let place = format!("settings of {}", definition.name);
             for (key, value) in &definition.settings_for(BUNDLED) {
@@ -213,6 +215,8 @@ pub fn measure(
     let Some(first) = parts.first() else { return Ok(None) };
     let payload = payload_spec(settings, first);
     manifest.machine.notes.push(describe_payload(&payload, seed)?);
+    let clients = side_by_side::told(first, settings.profile)?;
+    manifest.machine.notes.extend(clients.clone());
     let mut writer = RunWriter::create(&dir, &manifest)?;
     writer.plan(&plan)?;
 
@@ -225,6 +229,9 @@ pub fn measure(
         first.profile(settings.profile).window_ms,
         settings.profile.as_str()
     );
+    if let Some(clients) = clients {
+        outln!("{clients}");
+    }
     outln!("folder {}", dir.display());
     let mut run = Run {
         plan: &plan,

@@ -263,6 +263,19 @@ fn judged(definition: &Definition, claim: &Claim) -> String {
                 text.trim()
             )
         }
+        Claim::Reaches {
+            id,
+            text,
+            metric,
+            level,
+            bound,
+            ..
+        } => {
+            format!(
+                "{id}: {}\n    {metric} of {level} itself against {bound}: the interval lies on the better side of it, or on the other{only}",
+                text.trim()
+            )
+        }
         Claim::Counts {
             id,
             text,

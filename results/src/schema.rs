@@ -357,6 +357,22 @@ pub enum ClaimCard {
         #[serde(default, skip_serializing_if = "Factors::is_empty")]
         only: Factors,
     },
+    /// The level itself comes to `bound` or better.
+    Reaches {
+        /// Unique inside the experiment.
+        id: String,
+        /// The claim in words.
+        text: String,
+        /// The deciding metric.
+        metric: String,
+        /// The level of the treatment.
+        level: String,
+        /// The claimed figure in the metric's unit: at most so much where less is better, otherwise at least.
+        bound: f64,
+        /// The levels of other factors to which it is confined; empty is everywhere.
+        #[serde(default, skip_serializing_if = "Factors::is_empty")]
+        only: Factors,
+    },
 }
 
 impl ClaimCard {
@@ -367,7 +383,8 @@ impl ClaimCard {
             | Self::AtLeast { id, .. }
             | Self::Counts { id, .. }
             | Self::Keeps { id, .. }
-            | Self::OfLimit { id, .. } => id,
+            | Self::OfLimit { id, .. }
+            | Self::Reaches { id, .. } => id,
         }
     }
 
@@ -378,7 +395,8 @@ impl ClaimCard {
             | Self::AtLeast { text, .. }
             | Self::Counts { text, .. }
             | Self::Keeps { text, .. }
-            | Self::OfLimit { text, .. } => text,
+            | Self::OfLimit { text, .. }
+            | Self::Reaches { text, .. } => text,
         }
     }
 
@@ -389,7 +407,8 @@ impl ClaimCard {
             | Self::AtLeast { only, .. }
             | Self::Counts { only, .. }
             | Self::Keeps { only, .. }
-            | Self::OfLimit { only, .. } => only,
+            | Self::OfLimit { only, .. }
+            | Self::Reaches { only, .. } => only,
         }
     }
 
@@ -400,7 +419,8 @@ impl ClaimCard {
             | Self::AtLeast { metric, .. }
             | Self::Counts { metric, .. }
             | Self::Keeps { metric, .. }
-            | Self::OfLimit { metric, .. } => metric,
+            | Self::OfLimit { metric, .. }
+            | Self::Reaches { metric, .. } => metric,
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analysis::{Cell, CellAnalysis, CellFinding};
-use crate::estimate::RatioEstimate;
+use crate::estimate::{RatioEstimate, Summary};
 use crate::figures;
 use crate::schema::{Better, ClaimCard, ExperimentCard, FactorCard};
 use crate::verdict::Verdict;
@@ -55,6 +55,9 @@ pub(crate) fn reason(context: &Context<'_>, verdict: Verdict) -> String {
         ClaimCard::OfLimit { level, metric, .. } => {
             sentences.extend(share_sentence(context, level, metric, "of the bare loop's"));
         }
+        ClaimCard::Reaches {
+            level, metric, bound, ..
+        } => sentences.extend(figure_sentence(context, level, metric, *bound)),
     }
     sentences.join(" ")
 }
@@ -102,9 +105,10 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
             let noisy = context.findings.iter().any(|finding| finding.judgement.below_noise);
             let why = if noisy {
                 let effect = match context.claim {
-                    ClaimCard::AtLeast { .. } | ClaimCard::Keeps { .. } | ClaimCard::OfLimit { .. } => {
-                        "the distance from the claimed size"
-                    }
+                    ClaimCard::AtLeast { .. }
+                    | ClaimCard::Keeps { .. }
+                    | ClaimCard::OfLimit { .. }
+                    | ClaimCard::Reaches { .. } => "the distance from the claimed size",
                     ClaimCard::Faster { .. } | ClaimCard::Counts { .. } => "the effect",
                 };
                 let spread = figures::per_cent(context.spread.exp_m1());
@@ -156,7 +160,9 @@ fn absent(context: &Context<'_>) -> Option<String> {
     let levels: Vec<&str> = match context.claim {
         ClaimCard::Faster { level, .. } | ClaimCard::AtLeast { level, .. } => vec![&context.card.baseline, level],
         ClaimCard::Counts { expected, .. } => expected.keys().map(String::as_str).collect(),
-        ClaimCard::Keeps { level, .. } | ClaimCard::OfLimit { level, .. } => vec![level],
+        ClaimCard::Keeps { level, .. } | ClaimCard::OfLimit { level, .. } | ClaimCard::Reaches { level, .. } => {
+            vec![level]
+        }
     };
     let levels: Vec<&str> = levels.into_iter().filter(is_absent).collect();
     if levels.is_empty() {
@@ -242,6 +248,38 @@ fn share_sentence(context: &Context<'_>, level: &str, metric: &str, of: &str) ->
             ))
         }
     }
+}
+
+/// "Claimed of native: at most 0.5 s. Found: 0.31 s (0.3–0.32) to 0.42 s (0.4–0.44)."
+fn figure_sentence(context: &Context<'_>, level: &str, metric: &str, bound: f64) -> Option<String> {
+    let card = context.card.metric(metric)?;
+    let unit = match card.unit.as_str() {
+        "" | "1" => String::new(),
+        unit => format!(" {unit}"),
+    };
+    let arms = context.cells.iter().filter_map(|cell| cell.arm(level));
+    let mut found: Vec<&Summary> = arms.filter_map(|arm| Some(&arm.metrics.get(metric)?.summary)).collect();
+    found.sort_by(|left, right| left.mean.total_cmp(&right.mean));
+    let text = |summary: &Summary| {
+        let interval = summary.interval.map_or(String::new(), |(low, high)| {
+            format!(" ({}–{})", figures::short(low), figures::short(high))
+        });
+        format!("{}{unit}{interval}", figures::short(summary.mean))
+    };
+    let found = match found.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => text(only),
+        [first, .., last] => format!("{} to {}", text(first), text(last)),
+    };
+    let than = if card.better == Better::Lower {
+        "at most"
+    } else {
+        "at least"
+    };
+    Some(format!(
+        "Claimed of {level}: {than} {}{unit}. Found: {found}.",
+        figures::short(bound)
+    ))
 }
 
 /// A label without its capital, where that is only the capital of a first word: `throughput`, `CPU per GB`.

@@ -28,6 +28,8 @@ pub struct Counts {
     pub connections: u64,
     /// Whole requests that went on to a broker.
     pub requests: u64,
+    /// Records in them, of Produce requests that have an answer.
+    pub produced_records: u64,
     /// Whole answers that came from a broker.
     pub answers: u64,
     /// Answers that a client did not get, of any API.

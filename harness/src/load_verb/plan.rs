@@ -209,6 +209,8 @@ fn producing(args: &Args, seed: u64) -> anyhow::Result<Option<LoadSpec>> {
             ..ProducerSettings::default()
         },
         records_max: None,
+        first_sequence: 0,
+        patience_ms: None,
         seed,
     };
     load.check()?;

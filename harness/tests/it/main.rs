@@ -10,9 +10,13 @@ mod cli;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod client_cost;
+#[cfg(test)]
 mod compare;
 #[cfg(test)]
 mod consumers;
+#[cfg(test)]
+mod duplicates;
 #[cfg(test)]
 mod load;
 #[cfg(test)]

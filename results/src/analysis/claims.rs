@@ -1,7 +1,7 @@
 //! Each claim of a card against the analysed cells.
 
 use crate::estimate::{RatioEstimate, Sample, Summary};
-use crate::schema::{ClaimCard, ExperimentCard, Factors, TrialRole};
+use crate::schema::{Better, ClaimCard, ExperimentCard, Factors, TrialRole};
 use crate::verdict::{Criterion, Judgement, Verdict, compose, judge, judge_count};
 use crate::wording;
 
@@ -86,6 +86,9 @@ fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>
             let compared = of_limit(evidence, metric, level, &cells);
             judge_estimates(evidence, *ratio, metric, level, compared)
         }
+        ClaimCard::Reaches {
+            metric, level, bound, ..
+        } => judge_figures(card, *bound, metric, level, &cells),
     };
     let verdicts: Vec<Verdict> = findings.iter().map(|finding| finding.judgement.verdict).collect();
     let verdict = if invalid.is_some() {
@@ -95,7 +98,9 @@ fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>
     };
     let incomparable = match claim {
         ClaimCard::Faster { level, .. } | ClaimCard::AtLeast { level, .. } => evidence.incomparable.why(level),
-        ClaimCard::Counts { .. } | ClaimCard::Keeps { .. } | ClaimCard::OfLimit { .. } => None,
+        ClaimCard::Counts { .. } | ClaimCard::Keeps { .. } | ClaimCard::OfLimit { .. } | ClaimCard::Reaches { .. } => {
+            None
+        }
     };
     let context = wording::Context {
         card,
@@ -236,6 +241,40 @@ fn judge_estimates(
         ratio: compared.ratio,
     };
     compared.into_iter().zip(judgements).map(finding).collect()
+}
+
+/// Whether the figures of a level, block by block, lie on the better side of what is claimed. They are held against no other arm, so two
+/// equal arms have nothing to say.
+fn judge_figures(
+    card: &ExperimentCard,
+    bound: f64,
+    metric: &str,
+    level: &str,
+    cells: &[&CellAnalysis],
+) -> Vec<CellFinding> {
+    let is_lower = card.metric(metric).is_some_and(|metric| metric.better == Better::Lower);
+    let beyond = |value: &f64| if is_lower { bound - value } else { value - bound };
+    let arms: Vec<(&CellAnalysis, &ArmAnalysis)> = cells
+        .iter()
+        .filter_map(|cell| Some((*cell, cell.arm(level)?)))
+        .collect();
+    let sample = |(_, arm): &(&CellAnalysis, &ArmAnalysis)| {
+        let measured = arm.metrics.get(metric)?;
+        Sample::new(measured.blocks.iter().map(beyond).collect())
+    };
+    let samples: Vec<Option<Sample>> = arms.iter().map(sample).collect();
+    // As a log ratio of 1 is 0, this asks whether a mean lies above 0.
+    let judgements = judge(Criterion::AtLeast { ratio: 1.0 }, &samples, |_| 0.0);
+    let finding = |((cell, arm), judgement): ((&CellAnalysis, &ArmAnalysis), Judgement)| CellFinding {
+        cell: cell.cell.clone(),
+        level: level.to_owned(),
+        judgement: match arm.invalid {
+            Some(_) => Judgement::plain(Verdict::Invalid),
+            None => judgement,
+        },
+        ratio: None,
+    };
+    arms.into_iter().zip(judgements).map(finding).collect()
 }
 
 fn judge_arm_count(arm: &ArmAnalysis, metric: &str, expected: f64) -> Judgement {

@@ -386,6 +386,37 @@ fn judge_levels(card: &ExperimentCard, cells: &mut [CellAnalysis], controls: &[C
     }
 }
 
+/// What can be said of counts that have no ratio: none in any block against some in every block is beyond each margin, and none against none is
+/// no difference. `None` for all others.
+fn without_ratio(
+    card: &ExperimentCard,
+    criterion: Criterion,
+    metric: &str,
+    cell: &CellAnalysis,
+    level: &str,
+) -> Option<Verdict> {
+    let blocks = |level: &str| Some(cell.arm(level)?.metrics.get(metric)?.blocks.as_slice());
+    let (here, there) = (blocks(level)?, blocks(&card.baseline)?);
+    let better = card.metric(metric)?.better;
+    let none = |blocks: &[f64]| blocks.iter().all(|value| *value == 0.0);
+    let some = |blocks: &[f64]| blocks.iter().all(|value| *value > 0.0);
+    if better == Better::Neither || here.len().min(there.len()) < 2 {
+        return None;
+    }
+    match (none(here), none(there)) {
+        (true, true) => matches!(criterion, Criterion::Faster { .. }).then_some(Verdict::Equivalent),
+        (true, false) if some(there) => Some(match better {
+            Better::Lower => Verdict::Confirmed,
+            _ => Verdict::Refuted,
+        }),
+        (false, true) if some(here) => Some(match better {
+            Better::Lower => Verdict::Refuted,
+            _ => Verdict::Confirmed,
+        }),
+        _ => None,
+    }
+}
+
 /// Judges a level against the baseline in the given cells, an invalid arm on either side making its cell INVALID.
 fn judge_cells(
     card: &ExperimentCard,
@@ -405,6 +436,9 @@ fn judge_cells(
     let spread = |cell: usize| noise::spread_in(controls, metric, &cells[cell].cell).unwrap_or(0.0);
     let mut judgements = judge(criterion, &evidence, spread);
     for (judgement, cell) in judgements.iter_mut().zip(cells) {
+        if let Some(verdict) = without_ratio(card, criterion, metric, cell, level) {
+            *judgement = Judgement::plain(verdict);
+        }
         let broken = [level, card.baseline.as_str()]
             .into_iter()
             .filter_map(|level| cell.arm(level));

@@ -40,12 +40,21 @@ pub(super) fn sketch(analysis: &Analysis, beside: &Beside, prefix: &str, footer:
             });
         }
     }
-    let differs = beside.members.iter().flat_map(|member| {
-        let card = &experiments[*member].card;
-        let sentences = card.also_differs.iter();
-        sentences.map(|sentence| format!(" {}: {sentence}", card.target))
-    });
-    let differs: String = differs.collect();
+    let cards: Vec<_> = beside.members.iter().map(|member| &experiments[*member].card).collect();
+    let is_shared = |sentence: &String| cards.iter().all(|card| card.also_differs.contains(sentence));
+    let mut differs: Vec<String> = Vec::new();
+    for card in &cards {
+        for sentence in &card.also_differs {
+            let told = match is_shared(sentence) {
+                true => format!(" {sentence}"),
+                false => format!(" {}: {sentence}", card.target),
+            };
+            if !differs.contains(&told) {
+                differs.push(told);
+            }
+        }
+    }
+    let differs = differs.concat();
     let frame = Frame {
         title: first.title.clone(),
         subtitle: format!(

@@ -127,6 +127,65 @@ fn counts_are_judged_per_level() {
 }
 
 #[test]
+fn a_figure_of_a_level_is_judged_by_itself() {
+    let reaches = |metric: &str, bound: f64| ClaimCard::Reaches {
+        id: "figure".into(),
+        text: "a figure".into(),
+        metric: metric.into(),
+        level: "sendfile".into(),
+        bound,
+        only: Factors::new(),
+    };
+    let truth = Truth::one_cell(1.9);
+    let analysis = analysed(&truth, vec![faster()]);
+    let figure = |metric: &str| analysis.cells[0].arm("sendfile").unwrap().metrics[metric].summary.mean;
+    let (rate, cpu) = (figure("throughput"), figure("broker_cpu_s_per_gb"));
+    for (metric, bound, verdict) in [
+        ("throughput", rate * 0.5, Verdict::Confirmed),
+        ("throughput", rate * 2.0, Verdict::Refuted),
+        ("throughput", rate, Verdict::Inconclusive),
+        ("broker_cpu_s_per_gb", cpu * 2.0, Verdict::Confirmed),
+        ("broker_cpu_s_per_gb", cpu * 0.5, Verdict::Refuted),
+    ] {
+        assert_eq!(answer(&truth, reaches(metric, bound)).0, verdict, "{metric} {bound}");
+    }
+    let (_, reason) = answer(&truth, reaches("throughput", 1.0));
+    assert!(
+        reason.contains("Claimed of sendfile: at least 1 MB/s. Found: ") && reason.ends_with(")."),
+        "{reason}"
+    );
+    let (_, reason) = answer(&truth, reaches("broker_cpu_s_per_gb", 1_000.0));
+    assert!(reason.contains("at most 1,000 s/GB"), "{reason}");
+}
+
+#[test]
+fn nothing_against_something_is_beyond_every_margin() {
+    let cheaper = |level: &str| ClaimCard::Faster {
+        id: "cheaper".into(),
+        text: "cheaper".into(),
+        metric: "broker_cpu_s_per_gb".into(),
+        level: level.into(),
+        only: Factors::new(),
+    };
+    let truth = Truth {
+        cells: vec![(
+            "65536",
+            "discard",
+            "hot",
+            vec![("sendfile", f64::INFINITY), ("mmap", 1.9)],
+        )],
+        ..Truth::one_cell(1.0)
+    };
+    let (verdict, _) = answer(&truth, cheaper("sendfile"));
+    assert_eq!(
+        verdict,
+        Verdict::Confirmed,
+        "it takes no CPU time at all, and has no ratio"
+    );
+    assert_eq!(answer(&truth, cheaper("mmap")).0, Verdict::Confirmed);
+}
+
+#[test]
 fn a_control_beyond_the_margin_makes_it_invalid_but_for_counts() {
     let noisy = Truth {
         control: 1.3,

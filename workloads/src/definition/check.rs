@@ -180,6 +180,18 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         let span = file.target.as_ref().map_or(file.name.span(), Spanned::span);
         return source.fail(span, message, remedy);
     }
+    let meets_faults = file
+        .client
+        .as_ref()
+        .is_some_and(|client| client::meets_faults(client, &file.factors));
+    if let Some(null) = file
+        .target
+        .as_ref()
+        .filter(|target| meets_faults && target.get_ref() == NULL)
+    {
+        let message = "what is stored twice is looked for in the log, and the target null has none";
+        return source.fail(null.span(), message, "write target = \"bundled\"");
+    }
     if let Some((message, remedy)) = useless_setting(&work, &file.settings) {
         return source.fail(file.name.span(), message, remedy);
     }

@@ -26,6 +26,7 @@ pub(super) struct Claims<'a> {
 enum Key {
     Level,
     Ratio,
+    Bound,
     Expected,
     Factor,
 }
@@ -61,6 +62,7 @@ impl Claims<'_> {
             wire::ClaimKind::AtLeast | wire::ClaimKind::OfLimit => &[Key::Level, Key::Ratio],
             wire::ClaimKind::Counts => &[Key::Expected],
             wire::ClaimKind::Keeps => &[Key::Level, Key::Ratio, Key::Factor],
+            wire::ClaimKind::Reaches => &[Key::Level, Key::Bound],
         };
         self.no_useless_key(spanned, of_kind)?;
         let is_compared = matches!(claim.kind, wire::ClaimKind::Faster | wire::ClaimKind::AtLeast);
@@ -125,6 +127,17 @@ impl Claims<'_> {
                     only,
                 }
             }
+            wire::ClaimKind::Reaches => Claim::Reaches {
+                bound: match &claim.bound {
+                    Some(bound) => source.within("the claimed figure", bound, 0.0..=1e12)?,
+                    None => return self.missing(spanned, "bound"),
+                },
+                id,
+                text,
+                metric,
+                level,
+                only,
+            },
         })
     }
 
@@ -135,9 +148,10 @@ impl Claims<'_> {
 
     fn no_useless_key(&self, spanned: &Spanned<wire::Claim>, useful: &[Key]) -> Checked<()> {
         let claim = spanned.get_ref();
-        let keys: [(Key, &str, Option<Range<usize>>); 6] = [
+        let keys: [(Key, &str, Option<Range<usize>>); 7] = [
             (Key::Level, "level", claim.level.as_ref().map(Spanned::span)),
             (Key::Ratio, "ratio", claim.ratio.as_ref().map(Spanned::span)),
+            (Key::Bound, "bound", claim.bound.as_ref().map(Spanned::span)),
             (
                 Key::Expected,
                 "expected",

@@ -24,7 +24,7 @@ const REQUIRED: [&str; 7] = [
     "partitions",
 ];
 /// What has a default, or is needed only beside some levels of the others.
-const OPTIONAL: [&str; 7] = [
+const OPTIONAL: [&str; 10] = [
     "send",
     "outstanding",
     "rate",
@@ -32,10 +32,15 @@ const OPTIONAL: [&str; 7] = [
     "compression",
     "connections",
     "buffer_bytes",
+    "fault",
+    "fault_every",
+    "records",
 ];
 /// Factors that `[payload]` leaves open.
 const OF_PAYLOAD: [&str; 3] = ["payload", "entropy_percent", "record_bytes"];
 
+/// Records per second that a schedule may want.
+const RATES: RangeInclusive<u32> = 1..=50_000_000;
 /// Most partitions of a trial's topic.
 const PARTITIONS_MAX: u32 = 1_000;
 /// With idempotence a broker remembers so many batches of a producer in each partition, and more in flight could not be told from a gap.
@@ -51,6 +56,18 @@ pub enum ArrivalKind {
     Constant,
     /// At a mean rate, with exponential gaps.
     Poisson,
+}
+
+/// What keeps acknowledgements from a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AckFault {
+    /// Nothing.
+    None,
+    /// Answers are thrown away on the way, again and again, and the connection is closed; the client sends again by itself.
+    LostAnswers,
+    /// From one answer on none comes any more, and the application ends. It starts again, and sends what it never saw acknowledged.
+    Restart,
 }
 
 /// What the clients do: what is held still, and of what are factors some value in their range.
@@ -87,6 +104,12 @@ pub struct Client {
     pub buffer_bytes: u64,
     /// Who consumes what is produced.
     pub consumers: Consumers,
+    /// What keeps acknowledgements from the producer.
+    pub fault: AckFault,
+    /// Which answer the fault takes, counted from the fault before it.
+    pub fault_every: u32,
+    /// Records of a trial with a fault; others last for their window.
+    pub records: u32,
 }
 
 /// As Kafka's clients are, where they have such a default.
@@ -108,6 +131,9 @@ impl Default for Client {
             connections: 1,
             buffer_bytes: 32 << 20,
             consumers: Consumers::default(),
+            fault: AckFault::None,
+            fault_every: 0,
+            records: 0,
         }
     }
 }
@@ -129,19 +155,30 @@ impl Client {
     fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
         match name {
             "client" => self.client = client_kind(text)?,
+            // A rate of a level's own stands behind a dash, as in constant-1000000.
             "arrivals" => {
+                let (kind, rate) = text
+                    .split_once('-')
+                    .map_or((text, None), |(kind, rate)| (kind, Some(rate)));
                 self.arrivals = one_of(
-                    text,
+                    kind,
                     &[
                         ("closed", ArrivalKind::Closed),
                         ("constant", ArrivalKind::Constant),
                         ("poisson", ArrivalKind::Poisson),
                     ],
                 )?;
+                match rate {
+                    Some(_) if self.arrivals == ArrivalKind::Closed => {
+                        return Err("closed, which has no rate".to_owned());
+                    }
+                    Some(rate) => self.rate = number(rate, RATES)?,
+                    None => {}
+                }
             }
             "send" => self.is_sync = one_of(text, &[("sync", true), ("async", false)])?,
             "outstanding" => self.outstanding = number(text, 1..=10_000_000)?,
-            "rate" => self.rate = number(text, 1..=50_000_000)?,
+            "rate" => self.rate = number(text, RATES)?,
             "batch_bytes" => self.batch_bytes = bytes(text, 1..=1 << 20)?,
             "linger_ms" => self.linger_us = microseconds(text, 60_000.0)?,
             "in_flight" => self.in_flight = number(text, 1..=super::IN_FLIGHT_MAX)?,
@@ -159,6 +196,19 @@ impl Client {
             "partitions" => self.partitions = number(text, 1..=PARTITIONS_MAX)?,
             "connections" => self.connections = number(text, 1..=super::CONNECTIONS_MAX)?,
             "buffer_bytes" => self.buffer_bytes = bytes(text, 1 << 20..=1 << 30)?.into(),
+            "fault" => {
+                self.fault = one_of(
+                    text,
+                    &[
+                        ("none", AckFault::None),
+                        ("lost-answers", AckFault::LostAnswers),
+                        ("restart", AckFault::Restart),
+                    ],
+                )?;
+            }
+            // Were each one taken, nothing would ever be acknowledged.
+            "fault_every" => self.fault_every = number(text, 2..=10_000)?,
+            "records" => self.records = number(text, 1..=10_000_000)?,
             name if consumers::PROPERTIES.contains(&name) => self.consumers.set(name, text)?,
             _ => return Err(format!("one of: {}", names())),
         }
@@ -187,7 +237,38 @@ impl Client {
             );
             return Some((message, "with idempotence acks is all and in_flight at most 5"));
         }
-        None
+        if self.fault == AckFault::None {
+            return None;
+        }
+        let contradictions = [
+            (
+                self.records == 0 || self.fault_every == 0,
+                "nothing says how many records meet the fault, or which answer it takes",
+                "write `records = 10000` and `fault_every = 25` into `[client]`",
+            ),
+            (
+                !is_closed,
+                "records that come at a rate meet a fault that is counted in answers",
+                "give a fault to closed arrivals only",
+            ),
+            (
+                self.acks == 0,
+                "no answer can be lost where none is asked for",
+                "with a fault acks is 1 or all",
+            ),
+            (
+                self.consumers.processes > 0,
+                "what a fault left in the log is read back at the end, and nobody consumes beside it",
+                "give a fault to arms without consumers",
+            ),
+            (
+                self.fault == AckFault::Restart && (self.partitions > 1 || self.connections > 1),
+                "an application that knows by one number how far it came has one partition and one connection",
+                "with `restart`, write partitions = 1 and connections = 1",
+            ),
+        ];
+        let mut found = contradictions.into_iter().filter(|(holds, ..)| *holds);
+        found.next().map(|(_, message, remedy)| (message.to_owned(), remedy))
     }
 }
 
@@ -217,6 +298,10 @@ pub(super) fn check<'l>(
     limits: impl Iterator<Item = &'l Spanned<String>>,
 ) -> Checked<Client> {
     let limits: Vec<&Spanned<String>> = limits.collect();
+    if let Some(bare) = limits.first().filter(|_| meets_faults(section, factors)) {
+        let message = "a fault is looked for in the log, and the limit has none";
+        return source.fail(bare.span(), message, "remove the limit");
+    }
     if let Some(unknown) = limits.iter().find(|bare| bare.get_ref() != NULL) {
         let message = format!("clients have no bare loop `{}`", unknown.get_ref());
         return source.fail(unknown.span(), message, format!("the one there is: {NULL}"));
@@ -266,7 +351,18 @@ pub(super) fn check<'l>(
         let message = "nothing is stored there, and nothing can be consumed";
         return source.fail(null.span(), message, "remove `[limit]`, or measure without consumers");
     }
+    // That of one level of `arrivals` is none of the others'.
+    if !told("rate") && factors.iter().any(|factor| factor.name.get_ref() == "arrivals") {
+        client.rate = 0;
+    }
     Ok(client)
+}
+
+/// Whether some arms have a fault, whose traces are in a log.
+pub(super) fn meets_faults(section: &Spanned<Wire>, factors: &[wire::Factor]) -> bool {
+    let names = section.get_ref().keys().map(Spanned::get_ref);
+    let mut all = names.chain(factors.iter().map(|factor| factor.name.get_ref()));
+    all.any(|name| name == "fault")
 }
 
 fn set(source: &Source<'_>, client: &mut Client, name: &str, value: &Spanned<wire::Scalar>) -> Checked<()> {
@@ -379,6 +475,8 @@ pub(super) mod tests {
     use super::super::{Definition, PayloadKind, ProfileName, Role};
     use super::*;
 
+    const CLIENT_COST: &str = include_str!("../../definitions/client-cost.toml");
+    const DUPLICATES: &str = include_str!("../../definitions/duplicates.toml");
     const BATCHING: &str = include_str!("../../definitions/batching.toml");
     const ASYNC_PIPELINING: &str = include_str!("../../definitions/async-pipelining.toml");
     const COMPRESSION: &str = include_str!("../../definitions/compression.toml");
@@ -412,6 +510,9 @@ pub(super) mod tests {
             (5_000, 65_536, ArrivalKind::Constant)
         );
         assert_eq!((lingering.rate, lingering.in_flight, lingering.acks), (20_000, 5, -1));
+        let costs = clients("client-cost.toml", CLIENT_COST);
+        let paced = costs["native/constant-1000000/100/64KiB"];
+        assert_eq!((paced.arrivals, paced.rate), (ArrivalKind::Constant, 1_000_000));
         let pipelining = clients("async-pipelining.toml", ASYNC_PIPELINING);
         let sync = pipelining["sync/1/0/never"];
         assert_eq!((sync.is_sync, sync.in_flight, sync.acks), (true, 1, 0));
@@ -531,12 +632,67 @@ pub(super) mod tests {
             "between 0 and 1",
         ),
         ("kind = \"json\"\n", "", "", "the payload has no kind", "kind = .."),
+        (
+            "levels = [\"closed\", \"constant\"]",
+            "levels = [\"closed\", \"constant\", \"closed-5\"]",
+            "\"closed-5\"",
+            "`arrivals` can't be `closed-5`",
+            "no rate",
+        ),
+    ];
+
+    const BROKEN_FAULTS: &[Broken] = &[
+        (
+            "fault_every = 25",
+            "fault_every = 1",
+            "1",
+            "`fault_every` can't be `1`",
+            "between 2",
+        ),
+        (
+            "records = 10000\n",
+            "",
+            "",
+            "how many records meet the fault",
+            "records = 10000",
+        ),
+        (
+            "arrivals = \"closed\"",
+            "arrivals = \"constant-500\"",
+            "",
+            "counted in answers",
+            "closed arrivals",
+        ),
+        (
+            "acks = \"all\"",
+            "acks = 0",
+            "",
+            "no answer can be lost",
+            "acks is 1 or all",
+        ),
+        (
+            "partitions = 1",
+            "partitions = 2",
+            "",
+            "has one partition",
+            "partitions = 1",
+        ),
+        (
+            "title =",
+            "target = \"null\"\ntitle =",
+            "\"null\"",
+            "what is stored twice",
+            "target = \"bundled\"",
+        ),
     ];
 
     #[test]
     fn what_no_client_can_do_is_refused() {
         for row in BROKEN {
             assert_refused(BATCHING, row);
+        }
+        for row in BROKEN_FAULTS {
+            assert_refused(DUPLICATES, row);
         }
         let kind = (
             "record_bytes = 1024",

@@ -21,7 +21,7 @@ mod tests;
 mod wire;
 
 pub use blocks::{BARE_SEQUENTIAL, Blocks};
-pub use client::{ArrivalKind, Client};
+pub use client::{AckFault, ArrivalKind, Client};
 pub use consumers::Consumers;
 pub use error::DefinitionError;
 pub use look_up::{JITTER_SHARE, LookUp};
@@ -213,6 +213,21 @@ pub enum Claim {
         /// The cells that it is judged in.
         only: Only,
     },
+    /// `level` itself comes to `bound` or better: at most so much where less is better, otherwise at least.
+    Reaches {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// The claimed figure, in the metric's unit.
+        bound: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
 }
 
 /// Factor -> level -> settings of a topic.
@@ -229,7 +244,8 @@ impl Claim {
             | Self::AtLeast { id, .. }
             | Self::Counts { id, .. }
             | Self::Keeps { id, .. }
-            | Self::OfLimit { id, .. } => id,
+            | Self::OfLimit { id, .. }
+            | Self::Reaches { id, .. } => id,
         }
     }
 
@@ -239,7 +255,8 @@ impl Claim {
             Self::Faster { level, .. }
             | Self::AtLeast { level, .. }
             | Self::Keeps { level, .. }
-            | Self::OfLimit { level, .. } => Some(level),
+            | Self::OfLimit { level, .. }
+            | Self::Reaches { level, .. } => Some(level),
             Self::Counts { .. } => None,
         }
     }
@@ -251,7 +268,8 @@ impl Claim {
             | Self::AtLeast { metric, .. }
             | Self::Counts { metric, .. }
             | Self::Keeps { metric, .. }
-            | Self::OfLimit { metric, .. } => metric,
+            | Self::OfLimit { metric, .. }
+            | Self::Reaches { metric, .. } => metric,
         }
     }
 
@@ -262,7 +280,8 @@ impl Claim {
             | Self::AtLeast { only, .. }
             | Self::Counts { only, .. }
             | Self::Keeps { only, .. }
-            | Self::OfLimit { only, .. } => only,
+            | Self::OfLimit { only, .. }
+            | Self::Reaches { only, .. } => only,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A definition for the targets that there are: arms of missing ones are left out, and a cluster that runs already takes the arms of
 //! Apache Kafka that can be measured from outside.
 
-use super::{Arm, BUNDLED, CLUSTER, Definition, KAFKA, Profile, Role, TARGET_FACTOR, Work};
+use super::{Arm, BUNDLED, CLUSTER, Definition, KAFKA, NULL, Profile, Role, TARGET_FACTOR, Work};
 
 impl Definition {
     /// The part of it that can be measured on `targets` (names as in plans); `None` when nothing is left. `cluster_is_tls` says how clients
@@ -16,9 +16,13 @@ impl Definition {
                 }
                 if self.target == KAFKA && targets.contains(&CLUSTER) {
                     found.extend(match self.work {
-                        Work::Client(_) => Some(self.of_clients_on_cluster()),
+                        Work::Client(_) => Some(self.of_clients_on(CLUSTER)),
                         _ => self.on_cluster(if cluster_is_tls { "tls" } else { "plain" }),
                     });
+                }
+                // Whoever asks what clients cost may ask it of a broker that stores, too.
+                if self.target == NULL && targets.contains(&BUNDLED) {
+                    found.push(self.of_clients_on(BUNDLED));
                 }
                 found
             }
@@ -99,14 +103,20 @@ impl Definition {
 }
 
 impl Definition {
-    /// One on Kafka whose clients are what is varied: a cluster is asked the same, but for what nobody can read from outside.
-    fn of_clients_on_cluster(&self) -> Definition {
+    /// One whose clients are what is varied, on another target: it is asked the same, but for what nobody can read of a cluster from outside.
+    fn of_clients_on(&self, target: &str) -> Definition {
         let mut definition = self.clone();
-        definition.target = CLUSTER.to_owned();
-        definition.claims.retain(|claim| !claim.metric().starts_with("broker_"));
+        definition.target = target.to_owned();
+        if target == CLUSTER {
+            definition.claims.retain(|claim| !claim.metric().starts_with("broker_"));
+        }
         for profile in [&mut definition.quick, &mut definition.full] {
             for arm in &mut profile.arms {
-                arm.id = arm.id.replacen(KAFKA, CLUSTER, 1);
+                // Arms of several targets meet in one run.
+                arm.id = match self.target == KAFKA {
+                    true => arm.id.replacen(KAFKA, target, 1),
+                    false => format!("{target}/{}", arm.id),
+                };
             }
         }
         definition
@@ -137,7 +147,7 @@ mod tests {
     #[test]
     fn a_target_that_is_there_changes_nothing() {
         for definition in embedded().unwrap() {
-            let same = definition.for_targets(&["kafka", "bundled", "machine"], false);
+            let same = definition.for_targets(&["kafka", "bundled", "machine", "null"], false);
             let sorted = |mut ids: Vec<String>| {
                 ids.sort();
                 ids
@@ -195,6 +205,19 @@ mod tests {
             claims.contains(&"batches") && !claims.contains(&"batches-cpu"),
             "{claims:?}"
         );
+    }
+
+    #[test]
+    fn clients_of_a_broker_that_stores_nothing_may_meet_one_that_stores() {
+        let definition = named("client-cost", NULL);
+        let [null, bundled] = &definition.for_targets(&["null", "bundled"], false)[..] else {
+            panic!("one part for each target")
+        };
+        assert_eq!((null.target.as_str(), bundled.target.as_str()), (NULL, BUNDLED));
+        let of_bundled: Vec<String> = ids(null).iter().map(|id| format!("bundled/{id}")).collect();
+        assert_eq!(ids(bundled), of_bundled);
+        assert_eq!(null.claims, bundled.claims);
+        assert!(named("batching", BUNDLED).for_targets(&["null"], false).is_empty());
     }
 
     #[test]

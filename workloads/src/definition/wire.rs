@@ -82,6 +82,7 @@ pub(super) enum ClaimKind {
     Counts,
     Keeps,
     OfLimit,
+    Reaches,
 }
 
 /// Flat, because serde's tagged enums lose the places of what is inside.
@@ -94,6 +95,7 @@ pub(super) struct Claim {
     pub metric: Option<Spanned<String>>,
     pub level: Option<Spanned<String>>,
     pub ratio: Option<Spanned<f64>>,
+    pub bound: Option<Spanned<f64>>,
     pub expected: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
     pub factor: Option<Spanned<String>>,
     pub from: Option<Spanned<Scalar>>,

@@ -154,7 +154,7 @@ impl Engine {
             ),
             stamp: Stamp {
                 run: seed() as u32,
-                sequence: 0,
+                sequence: spec.first_sequence,
                 intended_ns: 0,
             },
             recorder: Recorder::new(),
@@ -309,7 +309,10 @@ impl Engine {
     }
 
     fn flush(&mut self) -> Result<(), ClientError> {
-        let patience_ms = u64::from(self.spec.producer.delivery_timeout_ms) + FLUSH_EXTRA_MS;
+        let patience_ms = match self.spec.patience_ms {
+            Some(ms) => u64::from(ms),
+            None => u64::from(self.spec.producer.delivery_timeout_ms) + FLUSH_EXTRA_MS,
+        };
         let recorder = &mut self.recorder;
         self.client
             .flush(now_ns() + patience_ms * NS_PER_MS, &mut |told| recorder.delivered(told))

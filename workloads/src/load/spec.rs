@@ -50,6 +50,13 @@ pub struct LoadSpec {
     /// A window ends when so many records were sent, if its time does not end it before.
     #[serde(default)]
     pub records_max: Option<u64>,
+    /// Sequence in the stamp of the first record: an application that goes on where it was before begins with the first one that it never
+    /// saw acknowledged.
+    #[serde(default)]
+    pub first_sequence: u64,
+    /// How long the acknowledgements of a window are awaited at its end, ms; `None` waits until every record is acknowledged or has failed.
+    #[serde(default)]
+    pub patience_ms: Option<u32>,
     /// Seed of times, keys, values and partitions.
     pub seed: u64,
 }
@@ -255,6 +262,8 @@ mod tests {
                 ..ProducerSettings::default()
             },
             records_max: None,
+            first_sequence: 0,
+            patience_ms: None,
             seed: 4,
         }
     }

@@ -233,12 +233,19 @@ impl Admin {
     /// # Errors
     /// The connection breaks, or the broker gives none.
     pub fn init_producer_id(&mut self) -> Result<(i64, i16), ClientError> {
-        let found = wire::decode_init_producer_id(self.bootstrap.1.ask(wire::encode_init_producer_id)?)?;
-        match found.error {
-            0 => Ok((found.id, found.epoch)),
-            code => {
-                let of = format!("a producer at {}", self.bootstrap.0);
-                Err(ClientError::refused_of("InitProducerId", of, code, None))
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            let found = wire::decode_init_producer_id(self.bootstrap.1.ask(wire::encode_init_producer_id)?)?;
+            match found.error {
+                0 => return Ok((found.id, found.epoch)),
+                // A broker of Kafka's that has just started still asks its controller for a block of ids.
+                code if code == ErrorCode::CoordinatorLoadInProgress.code() && Instant::now() < deadline => {
+                    std::thread::sleep(SETTLE_PAUSE);
+                }
+                code => {
+                    let of = format!("a producer at {}", self.bootstrap.0);
+                    return Err(ClientError::refused_of("InitProducerId", of, code, None));
+                }
             }
         }
     }

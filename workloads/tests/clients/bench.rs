@@ -90,6 +90,8 @@ pub fn load(spread: &Spread, settings: ProducerSettings) -> LoadSpec {
         partitioner: Partitioner::RoundRobin,
         producer: settings,
         records_max: None,
+        first_sequence: 0,
+        patience_ms: None,
         seed: 1,
     }
 }

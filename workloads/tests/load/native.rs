@@ -46,6 +46,8 @@ fn spec(topic: &str, partitions: u32, records: u64) -> LoadSpec {
         partitioner: Partitioner::RoundRobin,
         producer: ProducerSettings::default(),
         records_max: Some(records),
+        first_sequence: 0,
+        patience_ms: None,
         seed: 7,
     }
 }

@@ -78,6 +78,8 @@ impl Link {
                 return Ok(()); // it has no answer
             }
             records = produce::records_by_partition(frame, version).ok();
+            let counts = records.iter().flatten().map(|(_, count)| u64::from(*count));
+            board.counts.produced_records += counts.sum::<u64>();
         }
         self.calls.push_back(Call {
             key,

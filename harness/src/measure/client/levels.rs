@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use results::schema::TrialRole;
-use workloads::definition::{ArrivalKind, BUNDLED, Client, Definition, NULL};
+use workloads::definition::{AckFault, ArrivalKind, BUNDLED, Client, Definition, NULL};
 use workloads::load::{Arrivals, ClientKind, Keys, LoadPayload, LoadSpec, Partitioner, ProducerSettings};
 use workloads::native::Spread;
 use workloads::payload::PayloadSpec;
@@ -89,23 +89,10 @@ impl Levels {
             keys: Keys::None,
             payload: LoadPayload::new(self.payload.clone()),
             partitioner: Partitioner::RoundRobin,
-            producer: ProducerSettings {
-                client: client.client,
-                batch_bytes: client.batch_bytes,
-                linger_us: client.linger_us,
-                in_flight: client.in_flight,
-                acks: client.acks,
-                idempotence: client.idempotence,
-                compression: client.compression,
-                buffer_bytes: client.buffer_bytes,
-                connections: client.connections,
-                request_timeout_ms: REQUEST_TIMEOUT_MS,
-                delivery_timeout_ms: DELIVERY_TIMEOUT_MS,
-                // Without sequence numbers a retry may store a batch twice, and no count would be exact.
-                retries: client.idempotence,
-                properties: BTreeMap::new(),
-            },
+            producer: producer(client),
             records_max: None,
+            first_sequence: 0,
+            patience_ms: None,
             seed,
         }
     }
@@ -123,6 +110,26 @@ impl Levels {
     /// acknowledgements nobody knows an offset.
     pub fn keeps_ledger(&self) -> bool {
         self.client.client == ClientKind::Native && self.client.acks != 0
+    }
+}
+
+/// What a client of these properties is told.
+pub fn producer(client: &Client) -> ProducerSettings {
+    ProducerSettings {
+        client: client.client,
+        batch_bytes: client.batch_bytes,
+        linger_us: client.linger_us,
+        in_flight: client.in_flight,
+        acks: client.acks,
+        idempotence: client.idempotence,
+        compression: client.compression,
+        buffer_bytes: client.buffer_bytes,
+        connections: client.connections,
+        request_timeout_ms: REQUEST_TIMEOUT_MS,
+        delivery_timeout_ms: DELIVERY_TIMEOUT_MS,
+        // Without sequence numbers a retry may store a batch twice, which only a trial with a fault counts.
+        retries: client.idempotence || client.fault != AckFault::None,
+        properties: BTreeMap::new(),
     }
 }
 

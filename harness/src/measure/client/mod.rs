@@ -2,10 +2,13 @@
 //! perhaps consumed as they come.
 //!
 //! Each trial has a topic of its own. The bundled broker, and the one that stores nothing, are started for it; Apache Kafka runs the whole time.
+//! Trials whose acknowledgements are lost on the way are those of `faults`.
 
 mod consumers;
+mod faults;
 mod levels;
 mod rows;
+pub mod side_by_side;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use results::schema::{LedgerEntry, PlannedTrial, TrialRole};
-use workloads::definition::{Client, Definition, NULL, Profile, Role};
+use workloads::definition::{AckFault, Client, Definition, NULL, Profile, Role};
 use workloads::load::Loaded;
 use workloads::native::{Admin, Phase};
 use workloads::worker::{WorkerResult, WorkerSpec};
@@ -184,14 +187,48 @@ impl<'a> ClientBench<'a> {
         let mut host = self.host(stage, &levels, &format!("trial-{}", trial.trial))?;
         let topic = format!("{}-{}", self.setup.prefix, trial.trial);
         self.topic(stage, &host, &levels, &topic)?;
+        let outcome = match levels.client.fault {
+            AckFault::None => self.load(trial, check, &mut host, &levels, &topic)?,
+            fault => {
+                let load = levels.load(&topic, trial.seed);
+                let bench = faults::FaultBench::new(&host, load, levels.client, self.setup);
+                let (mut outcome, checks) = bench.run(trial, fault)?;
+                outcome.ledger = drain::ledger(trial, checks);
+                outcome
+            }
+        };
+        let varied: Vec<&str> = self.definition.settings_varied().map(|f| f.name.as_str()).collect();
+        let receipt = host.receipt(&varied);
+        if !host.is_own() {
+            stage.delete_topics(&levels.target, &[topic])?;
+        }
+        host.end()?;
+        Ok(TrialOutcome {
+            // What a limit runs on is no target.
+            receipt: receipt
+                .filter(|_| trial.role != TrialRole::Limit)
+                .map(|receipt| with_terms(receipt, self.definition, self.setup)),
+            ..outcome
+        })
+    }
+
+    /// A window of load, and what it left.
+    fn load(
+        &self,
+        trial: &PlannedTrial,
+        check: bool,
+        host: &mut Host,
+        levels: &Levels,
+        topic: &str,
+    ) -> anyhow::Result<TrialOutcome> {
         let ledger = RemoveOnDrop(self.setup.scratch.join(format!("trial-{}.ledger.json", trial.trial)));
         let times = (self.profile.warmup_ms, self.profile.window_ms);
         let kept = levels.keeps_ledger().then_some(ledger.0.as_path());
-        let producer = self.producer(&host, &levels, (&topic, trial.seed), times, kept)?;
-        let measured = self.window(&mut host, &levels, &topic, producer)?;
+        let producer = self.producer(host, levels, (topic, trial.seed), times, kept)?;
+        let measured = self.window(host, levels, topic, producer)?;
 
         let mut entries = match check && levels.target != NULL {
-            true => self.check(trial, &host, &measured, kept)?,
+            true => self.check(trial, host, &measured, kept)?,
             false => Vec::new(),
         };
         // It costs nothing, so each trial answers for what its consumers got.
@@ -206,19 +243,7 @@ impl<'a> ClientBench<'a> {
         };
         let mut outcome = rows::outcome(trial, measured.loaded, &seen);
         outcome.ledger = entries;
-        let varied: Vec<&str> = self.definition.settings_varied().map(|f| f.name.as_str()).collect();
-        let receipt = host.receipt(&varied);
-        if !host.is_own() {
-            stage.delete_topics(&levels.target, &[topic])?;
-        }
-        host.end()?;
-        Ok(TrialOutcome {
-            // What a limit runs on is no target.
-            receipt: receipt
-                .filter(|_| trial.role != TrialRole::Limit)
-                .map(|receipt| with_terms(receipt, self.definition, self.setup)),
-            ..outcome
-        })
+        Ok(outcome)
     }
 
     /// Opens the window of a producer that is warmed up, and of consumers that begin where it stands then.
@@ -246,7 +271,7 @@ impl<'a> ClientBench<'a> {
         let used = window.close()?;
         let stored = match &mut mark {
             Some(mark) => mark.stored(host, &loaded)?,
-            None => Stored::default(),
+            None => Stored::nothing(&loaded),
         };
         producer.quit()?;
         Ok(Measured {

@@ -110,6 +110,14 @@ impl<'a> Mark<'a> {
 }
 
 impl Stored {
+    /// Of a target that stores nothing: the batches are the client's own count.
+    pub fn nothing(loaded: &Loaded) -> Self {
+        Stored {
+            batches: Some(loaded.counts.batches).filter(|batches| *batches > 0),
+            ..Stored::default()
+        }
+    }
+
     /// What came into the log against what was acknowledged.
     pub fn check(&self, acknowledged: u64) -> Check {
         Check {

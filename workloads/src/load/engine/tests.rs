@@ -77,6 +77,8 @@ fn spec(arrivals: Arrivals, records_max: Option<u64>) -> LoadSpec {
         partitioner: Partitioner::RoundRobin,
         producer: ProducerSettings::default(),
         records_max,
+        first_sequence: 0,
+        patience_ms: None,
         seed: 9,
     }
 }
@@ -178,6 +180,22 @@ fn failures_are_counted_by_their_reason() {
     let loaded = engine.run(Duration::from_secs(60), &mut go_on).unwrap();
     assert_eq!((loaded.failed_records, loaded.phase.records), (10, 0));
     assert_eq!(loaded.errors, BTreeMap::from([("as asked for".to_owned(), 10)]));
+}
+
+#[test]
+fn an_application_goes_on_where_it_was() {
+    let (seen, client) = player(usize::MAX, 0);
+    let mut spec = spec(Arrivals::Closed { outstanding: 10 }, Some(5));
+    spec.first_sequence = 70;
+    let mut engine = Engine::new(spec.clone(), Box::new(client)).unwrap();
+    engine.run(Duration::from_secs(60), &mut go_on).unwrap();
+    let stamps: Vec<Stamp> = seen.borrow().iter().map(|(_, _, v)| Stamp::parse(v).unwrap()).collect();
+    let sequences: Vec<u64> = stamps.iter().map(|stamp| stamp.sequence).collect();
+    assert_eq!(sequences, [70, 71, 72, 73, 74]);
+    // The same seed is the same application to whoever reads the stamps.
+    spec.first_sequence = 0;
+    let first = Engine::new(spec, Box::new(player(1, 0).1)).unwrap();
+    assert!(stamps.iter().all(|stamp| stamp.run == first.stamp_run()));
 }
 
 #[test]

@@ -103,14 +103,26 @@ impl Conf {
 
     /// Whether a feature is built in, such as `gzip` or `ssl`.
     pub fn has_feature(&self, feature: &str) -> bool {
+        let features = self.get("builtin.features");
+        features.is_ok_and(|features| features.split(',').any(|built| built == feature))
+    }
+
+    /// What a property is, its default included; of a long one the beginning.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn get(&self, name: &str) -> Result<String, ClientError> {
         let mut value = [0u8; MESSAGE_BYTES];
         let mut bytes = value.len();
-        let name = c"builtin.features";
+        let c_name = c_text(name)?;
         // SAFETY: the object is ours, the name ends with a zero, and the room is as large as it says.
-        let result = unsafe { sys::rd_kafka_conf_get(self.raw, name.as_ptr(), value.as_mut_ptr().cast(), &mut bytes) };
+        let result =
+            unsafe { sys::rd_kafka_conf_get(self.raw, c_name.as_ptr(), value.as_mut_ptr().cast(), &mut bytes) };
+        if result != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            return Err(failed("reading a property", format!("there is no {name}")));
+        }
         let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
-        let features = String::from_utf8_lossy(&value[..end]);
-        result == sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK && features.split(',').any(|built| built == feature)
+        Ok(String::from_utf8_lossy(&value[..end]).into_owned())
     }
 
     /// Which kinds of events come by the queue, instead of callbacks.

@@ -18,3 +18,4 @@ mod wake;
 pub use consumer::Consumer;
 pub use handle::version;
 pub use producer::Producer;
+pub(super) use properties::effective;

@@ -6,6 +6,7 @@ use crate::load::spec::ProducerSettings;
 use crate::native::{Bootstrap, ClientError, SaslMechanism, Security};
 use kafka_wire::{Codec, Compression};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 
 const DOING: &str = "reading its properties";
 /// What decides whether its requests are understood and its records come back: nobody may change it.
@@ -65,6 +66,17 @@ pub(super) fn of_producer(
     compress(&mut conf, settings.compression)?;
     set_given(&mut conf, &settings.properties)?;
     Ok(conf)
+}
+
+/// What properties of a producer are, by its own names, defaults included.
+///
+/// # Errors
+/// A setting that it refuses, or a name that it does not know.
+pub fn effective(settings: &ProducerSettings, names: &[&str]) -> Result<Vec<String>, ClientError> {
+    // No broker is asked.
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
+    let conf = of_producer(&nowhere, &Security::default(), settings)?;
+    names.iter().map(|name| conf.get(name)).collect()
 }
 
 /// The properties of a consumer without a group.
