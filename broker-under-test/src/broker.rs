@@ -12,6 +12,7 @@ use crate::checkpoint;
 use crate::config::{Config, FetchPath};
 use crate::counters::Counters;
 use crate::fetch_path::{self, HeapCache};
+use crate::groups::Groups;
 use crate::log::{LogError, io};
 use crate::planted::PlantedBug;
 use crate::storage::Storage;
@@ -30,6 +31,8 @@ pub struct Broker {
     pub config: Arc<Config>,
     /// Topics and their logs.
     pub topics: Topics,
+    /// Consumer groups and what they committed.
+    pub(crate) groups: Groups,
     /// What the broker counts of itself.
     pub counters: Arc<Counters>,
     /// Blocks of log files, for `fetch.path=heap-cache`; empty otherwise.
@@ -94,10 +97,12 @@ impl Broker {
             fetch_path::probe_direct(&dir).map_err(io("probe", &dir))?;
         }
         let cache = Arc::new(HeapCache::new(config.size("fetch.cache.bytes")));
+        let groups = Groups::open(config.clone(), &topics)?;
         let next = read_producer_ids(storage.as_ref(), &dir)?;
         Ok(Broker {
             config,
             topics,
+            groups,
             counters,
             cache,
             cluster_id,

@@ -1,7 +1,7 @@
 //! One connection: one thread, one blocking socket, requests answered in order.
 //!
 //! Requests that arrived together are answered together: a client that pipelines gets one send for what one receive brought. A
-//! fetch is answered by itself, as it may wait and its records come from a file.
+//! fetch is answered by itself, as it may wait and its records come from a file; so is what waits for other members of a group.
 //!
 //! A thread and not a task: a cache miss in sendfile or in a mapping blocks whoever runs it, and a fixed sequence of
 //! blocking calls can be counted exactly. What waits for other things than the socket (the listener, signals, the
@@ -48,7 +48,10 @@ enum Drop {
 /// Serves a connection until it ends.
 pub fn serve(broker: &Arc<Broker>, socket: TcpStream) {
     let peer = socket.peer_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
-    match run(broker, socket) {
+    let host = socket
+        .peer_addr()
+        .map_or_else(|_| String::new(), |a| format!("/{}", a.ip()));
+    match run(broker, socket, &host) {
         Ok(()) => tracing::debug!(peer, "connection closed"),
         Err(Drop::Io(error)) if is_disconnect(&error) => tracing::debug!(peer, %error, "connection lost"),
         Err(_) if broker.is_stopping() => {}
@@ -64,7 +67,8 @@ fn is_disconnect(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
-fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
+/// `host` is how Kafka names the other side to those who ask who is in a group.
+fn run(broker: &Arc<Broker>, socket: TcpStream, host: &str) -> Result<(), Drop> {
     let config = &broker.config;
     let request_timeout = Duration::from_millis(config.int("request.read.timeout.ms") as u64);
     let idle_timeout = Duration::from_millis(config.int("connections.max.idle.ms") as u64);
@@ -75,7 +79,7 @@ fn run(broker: &Arc<Broker>, socket: TcpStream) -> Result<(), Drop> {
     let mut last_request = Instant::now();
     let mut replies = Replies::default();
     loop {
-        let served = answer_all(broker, &mut buffer, &mut sender, &mut replies);
+        let served = answer_all(broker, host, &mut buffer, &mut sender, &mut replies);
         // A flush serves everything that is there: what the client has sent meanwhile is looked at before one begins.
         if served.is_ok() && replies.may_wait_for_more() {
             broker.counters.add(Counter::CallRecv, 1);
@@ -164,24 +168,32 @@ impl Replies {
 /// Serves every whole frame in the buffer. Whether there was one.
 fn answer_all(
     broker: &Arc<Broker>,
+    host: &str,
     buffer: &mut FrameBuffer,
     sender: &mut Sender,
     replies: &mut Replies,
 ) -> Result<bool, Drop> {
     let mut served = false;
     while let Some(frame) = buffer.frame()? {
-        answer(broker, frame, sender, replies)?;
+        answer(broker, host, frame, sender, replies)?;
         buffer.consume_frame();
         served = true;
     }
     Ok(served)
 }
 
-fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, replies: &mut Replies) -> Result<(), Drop> {
+fn answer(
+    broker: &Arc<Broker>,
+    host: &str,
+    frame: &[u8],
+    sender: &mut Sender,
+    replies: &mut Replies,
+) -> Result<(), Drop> {
     let mut cursor = Cursor::new(frame);
     let header = RequestHeader::parse(&mut cursor)?;
     broker.counters.add(Counter::Requests, 1);
-    if header.api_key == ApiKey::Fetch.code() {
+    let may_wait = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+    if may_wait.iter().any(|key| key.code() == header.api_key) {
         replies.send(sender)?;
     } else if header.api_key != ApiKey::Produce.code() {
         replies.settle()?;
@@ -194,7 +206,7 @@ fn answer(broker: &Arc<Broker>, frame: &[u8], sender: &mut Sender, replies: &mut
     } else {
         &mut replies.ready
     };
-    match handlers::handle(broker, &header, cursor, frame, out)? {
+    match handlers::handle(broker, host, &header, cursor, frame, out)? {
         Outcome::Replied if owed_before > 0 => {
             replies.settle()?;
             replies.ready.extend_from_slice(&ready);

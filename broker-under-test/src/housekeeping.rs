@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
+use crate::groups::now_ms;
 use crate::log::{FlushPolicy, LogError};
 
 /// Threads that look after the logs until they are stopped.
@@ -79,6 +80,7 @@ fn duties(broker: &Broker) -> Vec<Duty> {
         duty("log.flush.offset.checkpoint.interval.ms", checkpoint),
         duty("log.retention.check.interval.ms", retain),
         duty("producer.id.expiration.check.interval.ms", expire_producers),
+        duty("offsets.retention.check.interval.ms", retain_offsets),
     ];
     if broker.config.flush_policy() == FlushPolicy::Interval {
         duties.push(duty("log.flush.interval.ms", flush));
@@ -98,11 +100,6 @@ fn flush(broker: &Broker) {
     }
 }
 
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn compact(broker: &Broker) {
     if let Err(error) = broker.topics.compact(now_ms(), || broker.is_stopping()) {
         tracing::error!(%error, "compaction failed, tried again later");
@@ -113,6 +110,10 @@ fn retain(broker: &Broker) {
     if let Err(error) = broker.topics.retain(now_ms()) {
         tracing::error!(%error, "retention failed, tried again later");
     }
+}
+
+fn retain_offsets(broker: &Broker) {
+    broker.groups.retain(&broker.topics, now_ms());
 }
 
 fn expire_producers(broker: &Broker) {

@@ -13,6 +13,7 @@ mod connection;
 pub mod control;
 pub mod counters;
 pub mod fetch_path;
+mod groups;
 mod handlers;
 mod housekeeping;
 pub mod log;

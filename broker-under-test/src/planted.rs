@@ -1,7 +1,7 @@
 //! Defects that can be planted into the broker, so that a checker can be checked.
 //!
 //! One is active only when the environment variable [`ENVIRONMENT`] and the flag `--planted` name the same, and it is
-//! logged at start. Each is asked for once per batch.
+//! logged at start. Each is asked for once per batch or request.
 
 use std::str::FromStr;
 
@@ -17,14 +17,17 @@ pub enum PlantedBug {
     SkipCrc,
     /// What an idempotent producer repeats is appended again.
     ForgetSequences,
+    /// A commit of a member that is fenced, or of an earlier generation, is accepted.
+    ForgetToFenceGeneration,
 }
 
 impl PlantedBug {
     /// All of them, with their names.
-    pub const ALL: [(PlantedBug, &'static str); 3] = [
+    pub const ALL: [(PlantedBug, &'static str); 4] = [
         (PlantedBug::AckBeforeWrite, "ack-before-write"),
         (PlantedBug::SkipCrc, "skip-crc"),
         (PlantedBug::ForgetSequences, "forget-sequences"),
+        (PlantedBug::ForgetToFenceGeneration, "forget-to-fence-generation"),
     ];
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::checkpoint::{self, Offsets};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::groups;
 use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
 use crate::log::{
@@ -290,6 +291,7 @@ impl Topics {
         settings: &BTreeMap<String, String>,
     ) -> Result<usize, Refusal> {
         check_name(name)?;
+        refuse_own(name)?;
         if self.get(name).is_some() {
             return refuse(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."));
         }
@@ -353,6 +355,7 @@ impl Topics {
 
     /// Checks what CreatePartitions asks for; answers the number of new partitions.
     pub fn check_growth(&self, name: &str, count: i32) -> Result<usize, Refusal> {
+        refuse_own(name)?;
         let Some(topic) = self.get(name) else {
             return refuse(
                 ErrorCode::UnknownTopicOrPartition,
@@ -456,6 +459,24 @@ impl Topics {
     ) -> Result<Arc<Topic>, Refusal> {
         let _changing = self.lock();
         let count = self.check_new(name, partitions, replication_factor, &settings)?;
+        self.make(name, count, settings)
+    }
+
+    /// The topic of the group coordinator, created if it is not there.
+    pub(crate) fn create_offsets_topic(&self, partitions: i32) -> Result<Arc<Topic>, Refusal> {
+        let _changing = self.lock();
+        if let Some(topic) = self.get(groups::TOPIC) {
+            return Ok(topic);
+        }
+        self.check_room(i64::from(partitions))?;
+        let segment_bytes = self.config.text("offsets.topic.segment.bytes");
+        let settings = [(POLICY, "compact"), ("segment.bytes", segment_bytes)];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.make(groups::TOPIC, partitions as usize, settings.into())
+    }
+
+    /// Creates a topic that was checked, while `changing` is held.
+    fn make(&self, name: &str, count: usize, settings: BTreeMap<String, String>) -> Result<Arc<Topic>, Refusal> {
         let mut entry = Entry {
             id: Uuid::new_v4(),
             partitions: count,
@@ -487,6 +508,7 @@ impl Topics {
 
     /// Deletes a topic: the file first, then the folders.
     pub fn delete(&self, name: &str) -> Result<Arc<Topic>, Refusal> {
+        refuse_own(name)?;
         let _changing = self.lock();
         let Some(topic) = self.get(name) else {
             return refuse(
@@ -688,6 +710,14 @@ impl Topics {
 /// Whether a topic is the broker's own. Those never share a log, whose retention would delete what must be kept.
 fn is_internal(topic: &str) -> bool {
     topic.starts_with("__")
+}
+
+/// What belongs to the group coordinator is not for clients to create, grow or delete: groups would be forgotten.
+fn refuse_own(topic: &str) -> Result<(), Refusal> {
+    match topic == groups::TOPIC {
+        true => refuse(ErrorCode::InvalidRequest, format!("{topic} is the broker's own topic.")),
+        false => Ok(()),
+    }
 }
 
 /// What the shared log has to serve.

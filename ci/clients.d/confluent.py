@@ -48,8 +48,7 @@ def produce(bootstrap, topic, codec):
 
 
 def consume(bootstrap, topic):
-    # The client insists on a group.id; no group is used, as partitions are assigned and nothing is committed. It looks
-    # for the group's coordinator all the same, and the broker, which has no groups, says so once.
+    # The client insists on a group.id; no group is used, as partitions are assigned and nothing is committed.
     settings = {
         "bootstrap.servers": bootstrap,
         "group.id": "not-used",

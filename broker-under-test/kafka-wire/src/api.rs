@@ -31,9 +31,11 @@ macro_rules! numbered {
 numbered! {
     /// The APIs that the bundled broker serves.
     ApiKey {
-        Produce = 0, Fetch = 1, ListOffsets = 2, Metadata = 3, FindCoordinator = 10, ApiVersions = 18,
-        CreateTopics = 19, DeleteTopics = 20, DeleteRecords = 21, InitProducerId = 22, OffsetForLeaderEpoch = 23,
-        DescribeConfigs = 32, CreatePartitions = 37, DescribeCluster = 60,
+        Produce = 0, Fetch = 1, ListOffsets = 2, Metadata = 3, OffsetCommit = 8, OffsetFetch = 9, FindCoordinator = 10,
+        JoinGroup = 11, Heartbeat = 12, LeaveGroup = 13, SyncGroup = 14, DescribeGroups = 15, ListGroups = 16,
+        ApiVersions = 18, CreateTopics = 19, DeleteTopics = 20, DeleteRecords = 21, InitProducerId = 22,
+        OffsetForLeaderEpoch = 23, DescribeConfigs = 32, CreatePartitions = 37, DeleteGroups = 42, OffsetDelete = 47,
+        DescribeCluster = 60,
     }
 }
 
@@ -77,7 +79,15 @@ pub const VERSIONS: &[ApiVersionRow] = &[
     row(ApiKey::Fetch, 4, 12, 12),
     row(ApiKey::ListOffsets, 1, 10, 6),
     row(ApiKey::Metadata, 0, 12, 9),
+    row(ApiKey::OffsetCommit, 2, 9, 8),
+    row(ApiKey::OffsetFetch, 1, 9, 6),
     row(ApiKey::FindCoordinator, 0, 4, 3),
+    row(ApiKey::JoinGroup, 0, 9, 6),
+    row(ApiKey::Heartbeat, 0, 4, 4),
+    row(ApiKey::LeaveGroup, 0, 5, 4),
+    row(ApiKey::SyncGroup, 0, 5, 4),
+    row(ApiKey::DescribeGroups, 0, 6, 5),
+    row(ApiKey::ListGroups, 0, 5, 3),
     row(ApiKey::ApiVersions, 0, 4, 3),
     row(ApiKey::CreateTopics, 2, 7, 5),
     row(ApiKey::DeleteTopics, 1, 6, 4),
@@ -86,6 +96,9 @@ pub const VERSIONS: &[ApiVersionRow] = &[
     row(ApiKey::OffsetForLeaderEpoch, 2, 4, 4),
     row(ApiKey::DescribeConfigs, 1, 4, 4),
     row(ApiKey::CreatePartitions, 0, 3, 2),
+    row(ApiKey::DeleteGroups, 0, 2, 2),
+    // No version of it has compact lengths.
+    row(ApiKey::OffsetDelete, 0, 0, i16::MAX),
     row(ApiKey::DescribeCluster, 0, 1, 0),
 ];
 
@@ -121,16 +134,18 @@ numbered! {
     ErrorCode {
         UnknownServerError = -1, None = 0, OffsetOutOfRange = 1, CorruptMessage = 2, UnknownTopicOrPartition = 3,
         LeaderNotAvailable = 5, NotLeaderOrFollower = 6, RequestTimedOut = 7, BrokerNotAvailable = 8, ReplicaNotAvailable = 9,
-        MessageTooLarge = 10, NetworkException = 13, CoordinatorLoadInProgress = 14, CoordinatorNotAvailable = 15,
-        InvalidTopicException = 17, RecordListTooLarge = 18, NotEnoughReplicas = 19, NotEnoughReplicasAfterAppend = 20, InvalidRequiredAcks = 21,
-        TopicAuthorizationFailed = 29, ClusterAuthorizationFailed = 31, InvalidTimestamp = 32, UnsupportedSaslMechanism = 33,
+        MessageTooLarge = 10, OffsetMetadataTooLarge = 12, NetworkException = 13, CoordinatorLoadInProgress = 14,
+        CoordinatorNotAvailable = 15, NotCoordinator = 16, InvalidTopicException = 17, RecordListTooLarge = 18, NotEnoughReplicas = 19, NotEnoughReplicasAfterAppend = 20, InvalidRequiredAcks = 21,
+        IllegalGeneration = 22, InconsistentGroupProtocol = 23, InvalidGroupId = 24, UnknownMemberId = 25, InvalidSessionTimeout = 26,
+        RebalanceInProgress = 27, InvalidCommitOffsetSize = 28, TopicAuthorizationFailed = 29, GroupAuthorizationFailed = 30, ClusterAuthorizationFailed = 31, InvalidTimestamp = 32, UnsupportedSaslMechanism = 33,
         IllegalSaslState = 34, UnsupportedVersion = 35, TopicAlreadyExists = 36, InvalidPartitions = 37,
         InvalidReplicationFactor = 38, InvalidReplicaAssignment = 39, InvalidConfig = 40, NotController = 41, InvalidRequest = 42,
         UnsupportedForMessageFormat = 43, PolicyViolation = 44, OutOfOrderSequenceNumber = 45, DuplicateSequenceNumber = 46,
         InvalidProducerEpoch = 47, InvalidTxnState = 48, TransactionalIdAuthorizationFailed = 53,
-        KafkaStorageError = 56, SaslAuthenticationFailed = 58, UnknownProducerId = 59, FetchSessionIdNotFound = 70, ListenerNotFound = 72,
+        KafkaStorageError = 56, SaslAuthenticationFailed = 58, UnknownProducerId = 59, NonEmptyGroup = 68, GroupIdNotFound = 69, FetchSessionIdNotFound = 70, ListenerNotFound = 72,
         TopicDeletionDisabled = 73, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
-        OffsetNotAvailable = 78, InvalidRecord = 87, ThrottlingQuotaExceeded = 89, UnknownTopicId = 100, InconsistentTopicId = 103,
+        OffsetNotAvailable = 78, MemberIdRequired = 79, GroupMaxSizeReached = 81, FencedInstanceId = 82, GroupSubscribedToTopic = 86,
+        InvalidRecord = 87, UnstableOffsetCommit = 88, ThrottlingQuotaExceeded = 89, UnknownTopicId = 100, InconsistentTopicId = 103,
         MismatchedEndpointType = 114, UnsupportedEndpointType = 115,
     }
 }

@@ -3,7 +3,7 @@
 //! The crate reserves memory for as many array elements as the wire claims. [`check_request`] walks the body first and
 //! holds every length against the bytes that remain, so that only bodies that really carry their elements get through.
 
-use Type::{Array, Bool, I8, I16, I32, I64, NullableString, Str, Structs, Uuid};
+use Type::{Array, Bool, Bytes, I8, I16, I32, I64, NullableString, Str, Structs, Uuid};
 
 use crate::ApiKey;
 use crate::cursor::{Cursor, Result, WireError};
@@ -22,6 +22,7 @@ enum Type {
     Uuid,
     Str,
     NullableString,
+    Bytes,
     /// An array of primitives.
     Array(&'static Type),
     /// An array of structures.
@@ -64,6 +65,71 @@ fn shape(key: ApiKey) -> Option<&'static [Field]> {
             from!(Bool, 4),
             Field(Bool, 8, 10),
             from!(Bool, 8),
+        ],
+        ApiKey::OffsetCommit => &[
+            always!(Str),
+            always!(I32),
+            always!(Str),
+            from!(NullableString, 7),
+            Field(I64, 2, 4),
+            always!(Structs(&[
+                always!(Str),
+                always!(Structs(&[
+                    always!(I32),
+                    always!(I64),
+                    from!(I32, 6),
+                    always!(NullableString)
+                ])),
+            ])),
+        ],
+        ApiKey::OffsetFetch => &[
+            Field(Str, 0, 7),
+            Field(Structs(&[always!(Str), always!(Array(&I32))]), 0, 7),
+            from!(
+                Structs(&[
+                    always!(Str),
+                    from!(NullableString, 9),
+                    from!(I32, 9),
+                    always!(Structs(&[always!(Str), always!(Array(&I32))])),
+                ]),
+                8
+            ),
+            from!(Bool, 7),
+        ],
+        ApiKey::JoinGroup => &[
+            always!(Str),
+            always!(I32),
+            from!(I32, 1),
+            always!(Str),
+            from!(NullableString, 5),
+            always!(Str),
+            always!(Structs(&[always!(Str), always!(Bytes)])),
+            from!(NullableString, 8),
+        ],
+        ApiKey::Heartbeat => &[always!(Str), always!(I32), always!(Str), from!(NullableString, 3)],
+        ApiKey::LeaveGroup => &[
+            always!(Str),
+            Field(Str, 0, 2),
+            from!(
+                Structs(&[always!(Str), always!(NullableString), from!(NullableString, 5)]),
+                3
+            ),
+        ],
+        ApiKey::SyncGroup => &[
+            always!(Str),
+            always!(I32),
+            always!(Str),
+            from!(NullableString, 3),
+            from!(NullableString, 5),
+            from!(NullableString, 5),
+            always!(Structs(&[always!(Str), always!(Bytes)])),
+        ],
+        ApiKey::DescribeGroups => &[always!(Array(&Str)), from!(Bool, 3)],
+        ApiKey::ListGroups => &[from!(Array(&Str), 4), from!(Array(&Str), 5)],
+        ApiKey::DeleteGroups => &[always!(Array(&Str))],
+        ApiKey::OffsetDelete => &[
+            always!(Str),
+            always!(Structs(&[always!(Str), always!(Structs(&[always!(I32)]))])),
         ],
         ApiKey::FindCoordinator => &[Field(Str, 0, 3), from!(I8, 1), from!(Array(&Str), 4)],
         ApiKey::ApiVersions => &[from!(Str, 3), from!(Str, 3)],
@@ -175,6 +241,11 @@ impl Walk {
             Uuid => c.take(16).map(drop),
             Str => c.string(self.flexible).map(drop),
             NullableString => c.nullable_string(self.flexible).map(drop),
+            Bytes => {
+                let at = c.position();
+                let bytes = c.nullable_bytes(self.flexible)?;
+                bytes.map(drop).ok_or(WireError::InvalidLength { at, length: -1 })
+            }
             Array(element) => {
                 for _ in 0..self.count(c)? {
                     self.value(c, element)?;

@@ -140,13 +140,15 @@ mod replay {
     /// Requests that truly carry the elements that they announce, as many as pass.
     #[test]
     fn the_most_elements_that_pass() {
-        // The first two are not decoded by the crate, the others have no array.
+        // The first two are not decoded by the crate, the last one's array can't be made of zeros, the others have none.
         let others = [
             ApiKey::Produce,
             ApiKey::Fetch,
             ApiKey::ApiVersions,
             ApiKey::InitProducerId,
             ApiKey::DescribeCluster,
+            ApiKey::Heartbeat,
+            ApiKey::ListGroups,
         ];
         let mut crowded = BTreeSet::new();
         for row in api::VERSIONS {
@@ -155,7 +157,7 @@ mod replay {
                     continue;
                 }
                 // Where the array stands depends on the API.
-                for lead in 0..8 {
+                for lead in 0..=16 {
                     let Some(frame) = crowd(row.key, version, lead, schema::ELEMENTS_MAX) else {
                         continue;
                     };
@@ -163,6 +165,7 @@ mod replay {
                     let allocated = allocated_by(&frame);
                     assert!(allocated > schema::ELEMENTS_MAX, "{:?} v{version} was decoded", row.key);
                     assert!(allocated < 32 << 20, "{:?} v{version}: {allocated} bytes", row.key);
+                    break;
                 }
             }
         }

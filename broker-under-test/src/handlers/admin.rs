@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::{Call, text};
 use crate::config::{Kind, SETTINGS};
+use crate::groups;
 use crate::log::ReadError;
 use crate::topics::{self, Refusal, TOPIC_SETTINGS, Topic};
 
@@ -201,7 +202,9 @@ pub(super) fn delete_topics(call: &Call, request: DeleteTopicsRequest) -> Delete
                     message,
                 })
             }
-            Some(name) => topics.delete(name),
+            Some(name) => topics
+                .delete(name)
+                .inspect(|topic| call.broker.groups.forget_topic(topics, &topic.name)),
             None => Err(Refusal {
                 error: ErrorCode::UnknownTopicId,
                 message: "This server does not host this topic ID.".to_owned(),
@@ -246,6 +249,10 @@ pub(super) fn delete_records(call: &Call, request: DeleteRecordsRequest) -> Dele
         let Some(log) = call.broker.topics.log(topic, p.partition_index) else {
             return refused(ErrorCode::UnknownTopicOrPartition);
         };
+        if topic.as_str() == groups::TOPIC {
+            // As for every topic of Kafka's that is only compacted.
+            return refused(ErrorCode::PolicyViolation);
+        }
         let offset = if p.offset == -1 {
             log.bounds().high_watermark()
         } else {

@@ -1,35 +1,26 @@
-//! ApiVersions, Metadata, DescribeCluster, FindCoordinator.
+//! ApiVersions, Metadata, DescribeCluster.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
-use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeClusterRequest, DescribeClusterResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
+    ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse, MetadataRequest,
+    MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_wire::api::VERSIONS;
 use kafka_wire::{ApiKey, ErrorCode};
 use uuid::Uuid;
 
-use super::{Call, Outcome, text};
+use super::{Call, Outcome, advertised_host, node_id, text};
 use crate::broker::Broker;
+use crate::groups;
 use crate::topics::{self, Topic};
-
-/// What is advertised: an address, as `localhost` may mean ::1 first.
-fn host(broker: &Broker) -> StrBytes {
-    text(&broker.config.listener().ip().to_string())
-}
-
-fn id(broker: &Broker) -> BrokerId {
-    BrokerId(broker.config.int("node.id") as i32)
-}
 
 fn version_table(error: ErrorCode) -> ApiVersionsResponse {
     let row = |r: &kafka_wire::api::ApiVersionRow| {
@@ -65,6 +56,8 @@ pub(super) fn api_versions_unsupported(broker: &Arc<Broker>, correlation_id: i32
         key: ApiKey::ApiVersions,
         version: 0,
         correlation_id,
+        client_id: "",
+        host: "",
     };
     call.reply(&version_table(ErrorCode::UnsupportedVersion))
 }
@@ -89,14 +82,14 @@ pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
     };
     let brokers = vec![
         MetadataResponseBroker::default()
-            .with_node_id(id(broker))
-            .with_host(host(broker))
+            .with_node_id(node_id(broker))
+            .with_host(advertised_host(broker))
             .with_port(i32::from(broker.port)),
     ];
     MetadataResponse::default()
         .with_brokers(brokers)
         .with_cluster_id(Some(text(&broker.cluster_id)))
-        .with_controller_id(id(broker))
+        .with_controller_id(node_id(broker))
         .with_topics(topics)
 }
 
@@ -112,7 +105,8 @@ fn by_name(broker: &Arc<Broker>, name: &TopicName, may_create: bool) -> Metadata
     if let Err(refusal) = topics::check_name(name) {
         return refused(refusal.error);
     }
-    if !may_create {
+    // The broker's own is not made by asking for it.
+    if !may_create || name.as_str() == groups::TOPIC {
         return refused(ErrorCode::UnknownTopicOrPartition);
     }
     match broker.topics.create(name, -1, -1, Default::default()) {
@@ -146,14 +140,15 @@ fn describe(broker: &Broker, topic: &Topic) -> MetadataResponseTopic {
     let partition = |(index, log): (usize, &Arc<dyn crate::log::Log>)| {
         MetadataResponsePartition::default()
             .with_partition_index(index as i32)
-            .with_leader_id(id(broker))
+            .with_leader_id(node_id(broker))
             .with_leader_epoch(log.leader_epoch())
-            .with_replica_nodes(vec![id(broker)])
-            .with_isr_nodes(vec![id(broker)])
+            .with_replica_nodes(vec![node_id(broker)])
+            .with_isr_nodes(vec![node_id(broker)])
     };
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&topic.name))))
         .with_topic_id(topic.id)
+        .with_is_internal(topic.name == groups::TOPIC)
         .with_partitions(topic.partitions.iter().enumerate().map(partition).collect())
 }
 
@@ -177,43 +172,11 @@ pub(super) fn describe_cluster(call: &Call, request: DescribeClusterRequest) -> 
         _ => return refused(ErrorCode::UnsupportedEndpointType, "unknown endpoint type"),
     }
     let itself = DescribeClusterBroker::default()
-        .with_broker_id(id(broker))
-        .with_host(host(broker))
+        .with_broker_id(node_id(broker))
+        .with_host(advertised_host(broker))
         .with_port(i32::from(broker.port));
     DescribeClusterResponse::default()
         .with_cluster_id(text(&broker.cluster_id))
-        .with_controller_id(id(broker))
+        .with_controller_id(node_id(broker))
         .with_brokers(vec![itself])
-}
-
-/// There are no groups and no transactions yet. The error is one that clients do not retry, so that they say so at once.
-pub(super) fn find_coordinator(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let (error, message) = match request.key_type {
-        0 => (
-            ErrorCode::UnsupportedVersion,
-            "consumer groups are not supported by this broker yet: assign partitions",
-        ),
-        1 => (
-            ErrorCode::UnsupportedVersion,
-            "transactions are not supported by this broker yet",
-        ),
-        _ => (ErrorCode::InvalidRequest, "unknown coordinator type"),
-    };
-    let code = error.code();
-    if call.version < 4 {
-        return FindCoordinatorResponse::default()
-            .with_error_code(code)
-            .with_error_message(Some(text(message)))
-            .with_node_id(BrokerId(-1))
-            .with_port(-1);
-    }
-    let refuse = |key: &StrBytes| {
-        Coordinator::default()
-            .with_key(key.clone())
-            .with_node_id(BrokerId(-1))
-            .with_port(-1)
-            .with_error_code(code)
-            .with_error_message(Some(text(message)))
-    };
-    FindCoordinatorResponse::default().with_coordinators(request.coordinator_keys.iter().map(refuse).collect())
 }

@@ -6,6 +6,9 @@
 mod admin;
 mod cluster;
 mod fetch;
+mod group_offsets;
+mod groups;
+mod membership;
 mod offsets;
 mod produce;
 
@@ -14,6 +17,7 @@ pub use produce::Owed;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_wire::encode::{BufMut, Encode};
 use kafka_wire::frame::finish_frame;
@@ -45,6 +49,9 @@ pub(crate) struct Call<'a> {
     key: ApiKey,
     version: i16,
     correlation_id: i32,
+    client_id: &'a str,
+    /// The address of the other side, as Kafka writes it.
+    host: &'a str,
 }
 
 /// Answers one request; `cursor` is behind the header of `frame`. Frames are appended to `answers` where that saves a copy.
@@ -53,6 +60,7 @@ pub(crate) struct Call<'a> {
 /// A body that can't be read: the connection must be closed, as the client and we disagree about the protocol.
 pub fn handle(
     broker: &Arc<Broker>,
+    host: &str,
     header: &RequestHeader,
     mut cursor: Cursor,
     frame: &[u8],
@@ -61,6 +69,7 @@ pub fn handle(
     let RequestHeader {
         api_version: version,
         correlation_id,
+        client_id,
         ..
     } = *header;
     let key = match header.served() {
@@ -81,6 +90,8 @@ pub fn handle(
         key,
         version,
         correlation_id,
+        client_id: client_id.unwrap_or_default(),
+        host,
     };
     match key {
         ApiKey::Produce => return produce::produce(&call, &mut cursor, answers),
@@ -94,7 +105,17 @@ pub fn handle(
         ApiKey::ApiVersions => call.with(body, cluster::api_versions),
         ApiKey::Metadata => call.with(body, cluster::metadata),
         ApiKey::DescribeCluster => call.with(body, cluster::describe_cluster),
-        ApiKey::FindCoordinator => call.with(body, cluster::find_coordinator),
+        ApiKey::FindCoordinator => call.with(body, groups::find_coordinator),
+        ApiKey::OffsetCommit => call.with(body, group_offsets::offset_commit),
+        ApiKey::OffsetFetch => call.with(body, group_offsets::offset_fetch),
+        ApiKey::OffsetDelete => call.with(body, group_offsets::offset_delete),
+        ApiKey::JoinGroup => call.with(body, membership::join_group),
+        ApiKey::SyncGroup => call.with(body, membership::sync_group),
+        ApiKey::Heartbeat => call.with(body, membership::heartbeat),
+        ApiKey::LeaveGroup => call.with(body, membership::leave_group),
+        ApiKey::ListGroups => call.with(body, groups::list_groups),
+        ApiKey::DescribeGroups => call.with(body, groups::describe_groups),
+        ApiKey::DeleteGroups => call.with(body, groups::delete_groups),
         ApiKey::CreateTopics => call.with(body, admin::create_topics),
         ApiKey::DeleteTopics => call.with(body, admin::delete_topics),
         ApiKey::DeleteRecords => call.with(body, admin::delete_records),
@@ -140,6 +161,15 @@ impl Call<'_> {
         finish_frame(&mut out, 0);
         Outcome::Reply(out)
     }
+}
+
+/// The address that clients are told: one and not a name, as `localhost` may mean ::1 first.
+fn advertised_host(broker: &Broker) -> StrBytes {
+    text(&broker.config.listener().ip().to_string())
+}
+
+fn node_id(broker: &Broker) -> BrokerId {
+    BrokerId(broker.config.int("node.id") as i32)
 }
 
 /// The crate's string.

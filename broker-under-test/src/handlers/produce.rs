@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::{Call, Outcome};
 use crate::counters::Counter;
+use crate::groups;
 use crate::log::{AppendError, Appended, Log, SequenceError};
 use crate::planted::PlantedBug;
 
@@ -158,6 +159,10 @@ impl Refusal {
 type Flush = (Arc<dyn Log>, u64);
 
 fn append(call: &Call, p: &ProducePartition) -> Result<(ProduceResult, Option<Flush>), Refusal> {
+    if p.topic == groups::TOPIC {
+        let message = format!("{} is the broker's own topic", p.topic);
+        return Err((ErrorCode::InvalidTopicException, message).into());
+    }
     let topic = call.broker.topics.get(p.topic);
     let log = topic
         .as_ref()

@@ -13,6 +13,9 @@ mod counts;
 #[path = "../it/fetch.rs"]
 mod fetch;
 #[cfg(test)]
+#[path = "../it/groups.rs"]
+mod groups;
+#[cfg(test)]
 #[path = "../it/idempotence.rs"]
 mod idempotence;
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod fetch;
 mod fetch_paths;
 mod flush;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod idempotence;
 #[cfg(test)]
 mod null;

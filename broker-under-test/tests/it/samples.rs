@@ -39,6 +39,16 @@ pub fn frame(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
         ApiKey::ListOffsets => frame(&|id| frame_of(key, v, id, &list_offsets(v))),
         ApiKey::Metadata => frame(&|id| frame_of(key, v, id, &metadata(v))),
         ApiKey::FindCoordinator => frame(&|id| frame_of(key, v, id, &find_coordinator(v))),
+        ApiKey::OffsetCommit => frame(&|id| frame_of(key, v, id, &offset_commit(v))),
+        ApiKey::OffsetFetch => frame(&|id| frame_of(key, v, id, &offset_fetch(v))),
+        ApiKey::JoinGroup => frame(&|id| frame_of(key, v, id, &join_group(v))),
+        ApiKey::Heartbeat => frame(&|id| frame_of(key, v, id, &heartbeat(v))),
+        ApiKey::LeaveGroup => frame(&|id| frame_of(key, v, id, &leave_group(v))),
+        ApiKey::SyncGroup => frame(&|id| frame_of(key, v, id, &sync_group(v))),
+        ApiKey::DescribeGroups => frame(&|id| frame_of(key, v, id, &describe_groups(v))),
+        ApiKey::ListGroups => frame(&|id| frame_of(key, v, id, &list_groups(v))),
+        ApiKey::DeleteGroups => frame(&|id| frame_of(key, v, id, &delete_groups())),
+        ApiKey::OffsetDelete => frame(&|id| frame_of(key, v, id, &offset_delete())),
         ApiKey::ApiVersions => frame(&|id| frame_of(key, v, id, &api_versions())),
         ApiKey::CreateTopics => frame(&|id| frame_of(key, v, id, &create_topics())),
         ApiKey::DeleteTopics => frame(&|id| frame_of(key, v, id, &delete_topics(v))),
@@ -98,6 +108,54 @@ pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
                 coordinators.collect()
             }
         }
+        ApiKey::OffsetCommit => {
+            let answer: OffsetCommitResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            partitions.map(|p| p.error_code).collect()
+        }
+        ApiKey::OffsetFetch => {
+            let answer: OffsetFetchResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            let several = answer.groups.iter().flat_map(|g| &g.topics).flat_map(|t| &t.partitions);
+            let codes = partitions.map(|p| p.error_code).chain(several.map(|p| p.error_code));
+            std::iter::once(answer.error_code).chain(codes).collect()
+        }
+        ApiKey::JoinGroup => {
+            let answer: JoinGroupResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::Heartbeat => {
+            let answer: HeartbeatResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::LeaveGroup => {
+            let answer: LeaveGroupResponse = decode(answer, key, v, id);
+            let members = answer.members.iter().map(|m| m.error_code);
+            std::iter::once(answer.error_code).chain(members).collect()
+        }
+        ApiKey::SyncGroup => {
+            let answer: SyncGroupResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::DescribeGroups => {
+            let answer: DescribeGroupsResponse = decode(answer, key, v, id);
+            answer.groups.iter().map(|g| g.error_code).collect()
+        }
+        ApiKey::ListGroups => {
+            let answer: ListGroupsResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::DeleteGroups => {
+            let answer: DeleteGroupsResponse = decode(answer, key, v, id);
+            answer.results.iter().map(|r| r.error_code).collect()
+        }
+        ApiKey::OffsetDelete => {
+            let answer: OffsetDeleteResponse = decode(answer, key, v, id);
+            let partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+            std::iter::once(answer.error_code)
+                .chain(partitions.map(|p| p.error_code))
+                .collect()
+        }
         ApiKey::ApiVersions => {
             let answer: ApiVersionsResponse = decode(answer, key, v, id);
             assert_eq!(answer.api_keys.len(), VERSIONS.len());
@@ -149,13 +207,24 @@ pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
 /// The error codes that the samples must get when [`TOPIC`] exists.
 pub fn expected_codes(key: ApiKey, v: i16) -> Vec<i16> {
     const UNKNOWN_TOPIC: i16 = 3;
-    const UNSUPPORTED: i16 = 35;
+    const UNKNOWN_MEMBER: i16 = 25;
+    const UNKNOWN_GROUP: i16 = 69;
     match key {
         ApiKey::Produce | ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch => vec![0, UNKNOWN_TOPIC],
         ApiKey::Fetch => vec![0, 0, 0, UNKNOWN_TOPIC],
         ApiKey::Metadata => vec![0, UNKNOWN_TOPIC],
-        ApiKey::FindCoordinator if v < 4 => vec![UNSUPPORTED],
-        ApiKey::FindCoordinator => vec![UNSUPPORTED, UNSUPPORTED],
+        ApiKey::FindCoordinator if v < 4 => vec![0],
+        ApiKey::FindCoordinator => vec![0, 0],
+        // Of somebody who is in no group, which needs none.
+        ApiKey::OffsetCommit => vec![0, UNKNOWN_TOPIC],
+        ApiKey::OffsetFetch => vec![0, 0, 0],
+        // Of members of a group that is not there.
+        ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Heartbeat => vec![UNKNOWN_MEMBER],
+        ApiKey::LeaveGroup if v < 3 => vec![UNKNOWN_MEMBER],
+        ApiKey::LeaveGroup => vec![0, UNKNOWN_MEMBER],
+        ApiKey::DescribeGroups if v < 6 => vec![0],
+        ApiKey::DescribeGroups | ApiKey::DeleteGroups | ApiKey::OffsetDelete => vec![UNKNOWN_GROUP],
+        ApiKey::ListGroups => vec![0],
         ApiKey::ApiVersions | ApiKey::InitProducerId | ApiKey::DescribeCluster => vec![0],
         // Validated only; the second one asks for a setting that does not exist.
         ApiKey::CreateTopics => vec![0, 40, 0],
@@ -235,6 +304,126 @@ fn find_coordinator(v: i16) -> FindCoordinatorRequest {
         ..4 => FindCoordinatorRequest::default().with_key(text("a-group")),
         _ => FindCoordinatorRequest::default().with_coordinator_keys(vec![text("a-group"), text("another")]),
     }
+}
+
+/// Of a client that is in no group, for [`TOPIC`] and for a topic that is not there.
+fn offset_commit(v: i16) -> OffsetCommitRequest {
+    use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    let one = |name: &str| {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(1)
+            .with_committed_offset(7)
+            .with_committed_leader_epoch(if v < 6 { -1 } else { 0 })
+            .with_committed_metadata(Some(text("said")));
+        OffsetCommitRequestTopic::default()
+            .with_name(topic(name))
+            .with_partitions(vec![partition])
+    };
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(text("a-group")))
+        .with_topics(vec![one(TOPIC), one("nothing-here")])
+}
+
+fn offset_fetch(v: i16) -> OffsetFetchRequest {
+    use kafka_protocol::messages::offset_fetch_request::{
+        OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    };
+    let (group, both) = (GroupId(text("a-group")), vec![0, 1]);
+    if v < 8 {
+        let one = OffsetFetchRequestTopic::default()
+            .with_name(topic(TOPIC))
+            .with_partition_indexes(both);
+        return OffsetFetchRequest::default()
+            .with_group_id(group)
+            .with_topics(Some(vec![one]));
+    }
+    let one = OffsetFetchRequestTopics::default()
+        .with_name(topic(TOPIC))
+        .with_partition_indexes(both);
+    let asked = OffsetFetchRequestGroup::default()
+        .with_group_id(group)
+        .with_member_id((v >= 9).then(|| text("somebody")))
+        .with_topics(Some(vec![one]));
+    OffsetFetchRequest::default().with_groups(vec![asked])
+}
+
+fn join_group(v: i16) -> JoinGroupRequest {
+    use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(text("range"))
+        .with_metadata(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    JoinGroupRequest::default()
+        .with_group_id(GroupId(text("nobody-here")))
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(if v < 1 { -1 } else { 10_000 })
+        .with_member_id(text("somebody"))
+        .with_protocol_type(text("consumer"))
+        .with_group_instance_id((v >= 5).then(|| text("instance")))
+        .with_protocols(vec![protocol])
+        .with_reason((v >= 8).then(|| text("because")))
+}
+
+fn sync_group(v: i16) -> SyncGroupRequest {
+    use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+    let one = SyncGroupRequestAssignment::default()
+        .with_member_id(text("somebody"))
+        .with_assignment(Bytes::from_static(b"all of it"));
+    SyncGroupRequest::default()
+        .with_group_id(GroupId(text("nobody-here")))
+        .with_generation_id(1)
+        .with_member_id(text("somebody"))
+        .with_group_instance_id((v >= 3).then(|| text("instance")))
+        .with_protocol_type((v >= 5).then(|| text("consumer")))
+        .with_protocol_name((v >= 5).then(|| text("range")))
+        .with_assignments(vec![one])
+}
+
+fn heartbeat(v: i16) -> HeartbeatRequest {
+    HeartbeatRequest::default()
+        .with_group_id(GroupId(text("nobody-here")))
+        .with_generation_id(1)
+        .with_member_id(text("somebody"))
+        .with_group_instance_id((v >= 3).then(|| text("instance")))
+}
+
+fn leave_group(v: i16) -> LeaveGroupRequest {
+    use kafka_protocol::messages::leave_group_request::MemberIdentity;
+    let request = LeaveGroupRequest::default().with_group_id(GroupId(text("nobody-here")));
+    if v < 3 {
+        return request.with_member_id(text("somebody"));
+    }
+    let one = MemberIdentity::default()
+        .with_member_id(text("somebody"))
+        .with_group_instance_id(Some(text("instance")))
+        .with_reason((v >= 5).then(|| text("because")));
+    request.with_members(vec![one])
+}
+
+fn describe_groups(v: i16) -> DescribeGroupsRequest {
+    DescribeGroupsRequest::default()
+        .with_groups(vec![GroupId(text("nobody-here"))])
+        .with_include_authorized_operations(v >= 3)
+}
+
+fn list_groups(v: i16) -> ListGroupsRequest {
+    let words = |from: i16, word: &str| if v < from { Vec::new() } else { vec![text(word)] };
+    ListGroupsRequest::default()
+        .with_states_filter(words(4, "Stable"))
+        .with_types_filter(words(5, "classic"))
+}
+
+fn delete_groups() -> DeleteGroupsRequest {
+    DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("nobody-here"))])
+}
+
+fn offset_delete() -> OffsetDeleteRequest {
+    use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+    let one = OffsetDeleteRequestTopic::default()
+        .with_name(topic(TOPIC))
+        .with_partitions(vec![OffsetDeleteRequestPartition::default()]);
+    OffsetDeleteRequest::default()
+        .with_group_id(GroupId(text("nobody-here")))
+        .with_topics(vec![one])
 }
 
 fn api_versions() -> ApiVersionsRequest {
@@ -352,16 +541,18 @@ fn describe_configs(v: i16) -> DescribeConfigsRequest {
     }
 }
 
-/// The seeds of the fuzz target: for each API the first and the last version, and the first flexible one.
-pub fn seeds() -> impl Iterator<Item = (String, Vec<u8>)> {
-    let wanted = |key: ApiKey, version: i16| {
+/// For each API the first and the last version, and the first flexible one: every field is in one of them.
+pub fn telling() -> impl Iterator<Item = (ApiKey, i16)> {
+    all().filter(|(key, version)| {
         let row = key.versions();
-        version == row.served_min || version == row.max || version == row.flexible_from
-    };
-    all()
-        .filter(move |(key, version)| wanted(*key, *version))
-        .map(|(key, version)| {
-            let name = format!("{key:?}-v{version}").to_lowercase();
-            (name, frame(key, version, 1)[4..].to_vec())
-        })
+        [row.served_min, row.max, row.flexible_from].contains(version)
+    })
+}
+
+/// The seeds of the fuzz target.
+pub fn seeds() -> impl Iterator<Item = (String, Vec<u8>)> {
+    telling().map(|(key, version)| {
+        let name = format!("{key:?}-v{version}").to_lowercase();
+        (name, frame(key, version, 1)[4..].to_vec())
+    })
 }

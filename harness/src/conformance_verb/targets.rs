@@ -23,6 +23,11 @@ pub(super) fn name(target: &TargetName) -> String {
     }
 }
 
+/// A first member is not kept waiting for others, which the script never has.
+fn settings() -> BTreeMap<String, String> {
+    BTreeMap::from([("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())])
+}
+
 /// Starts a target with its defaults, unless it runs already.
 ///
 /// # Errors
@@ -33,7 +38,7 @@ pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Ru
             let spec = BrokerSpec {
                 data_dir: scratch.path.join("bundled"),
                 port: 0,
-                settings: BTreeMap::new(),
+                settings: settings(),
                 cpus: None,
                 log: scratch.path.join("bundled.log"),
                 planted: None,
@@ -48,7 +53,7 @@ pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Ru
                 heap_mb: HEAP_MB,
                 tls: false,
                 cpus: None,
-                settings: BTreeMap::new(),
+                settings: settings(),
                 congestion_control: None,
             };
             Kafka::start(&spec).map(Running::Kafka)

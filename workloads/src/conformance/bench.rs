@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka_wire::{ApiKey, produce};
 
+use super::group_request;
 use super::request::{self, ToCreate, ToProduce};
 use super::shape;
 use super::wire::Wire;
@@ -23,6 +24,7 @@ pub struct Bench {
     prefix: String,
     base_ms: i64,
     topics: Vec<String>,
+    groups: Vec<String>,
     next_id: i32,
 }
 
@@ -36,6 +38,7 @@ impl Bench {
             // In the past, as a time in the future may be refused.
             base_ms: now.as_millis() as i64 - 60_000,
             topics: Vec::new(),
+            groups: Vec::new(),
             next_id: 1,
         }
     }
@@ -76,6 +79,13 @@ impl Bench {
     /// Notes a topic that a case created by itself, for [`Self::clean_up`].
     pub(super) fn created(&mut self, name: &str) {
         self.topics.push(name.to_owned());
+    }
+
+    /// The name of a group, noted for [`Self::clean_up`].
+    pub(super) fn group(&mut self, group: &str) -> String {
+        let name = self.name(group);
+        self.groups.push(name.clone());
+        name
     }
 
     /// Waits until each partition of a topic answers.
@@ -124,6 +134,19 @@ impl Bench {
     pub(super) fn ask(&mut self, key: ApiKey, version: i16, body: &[u8]) -> Result<String, CaseError> {
         let mut wire = self.connect()?;
         self.ask_on(&mut wire, key, version, body)
+    }
+
+    /// As [`Self::ask`], with the frame that the text is of.
+    pub(super) fn ask_raw(&mut self, key: ApiKey, version: i16, body: &[u8]) -> Result<(Vec<u8>, String), CaseError> {
+        let (mut wire, id) = (self.connect()?, self.next_id());
+        wire.send(&request::frame(key.code(), version, key.is_flexible(version), id, body))?;
+        let Some(frame) = wire.receive()? else {
+            return Err(CaseError::Setup(format!(
+                "{key:?} version {version}: the connection was closed"
+            )));
+        };
+        let text = shape::text(&frame, key, version, id, self.base_ms, &self.prefix)?;
+        Ok((frame, text))
     }
 
     /// Asks again until an answer is final; what was answered last.
@@ -178,9 +201,13 @@ impl Bench {
         })
     }
 
-    /// Deletes every topic that was created. Answers the topics that could not be deleted, with the broker's word.
+    /// Deletes every topic that was created, and every group. Answers the topics that could not be deleted, with the broker's word; a group that
+    /// still has a member is given up with it, and its offsets go with their topics.
     pub fn clean_up(&mut self) -> Vec<String> {
         let mut left = Vec::new();
+        for name in std::mem::take(&mut self.groups) {
+            let _ = self.ask(ApiKey::DeleteGroups, 2, &group_request::delete(2, &[&name]));
+        }
         for name in std::mem::take(&mut self.topics) {
             match self.ask(
                 ApiKey::DeleteTopics,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use kafka_wire::{ApiKey, BatchHeader, BatchIter, Cursor, ErrorCode, WireError};
 
 use Show::{Error, Hidden, Present, Time, Value};
-use Type::{Array, Bool, I8, I16, I32, I64, Records, Set, Str, Structs, Uuid};
+use Type::{Array, Bool, Bytes, I8, I16, I32, I64, Mine, Records, Set, Str, Structs, Uuid};
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -20,6 +20,8 @@ enum Type {
     Uuid,
     /// A string, perhaps null.
     Str,
+    /// Bytes, perhaps null, shown as text.
+    Bytes,
     /// Record batches, perhaps null.
     Records,
     /// An array of primitives, shown as its length.
@@ -28,6 +30,8 @@ enum Type {
     Structs(&'static [Field]),
     /// The same where the order says nothing.
     Set(&'static [Field]),
+    /// The same where others of the same broker may stand too: only what begins with the bench's prefix is shown.
+    Mine(&'static [Field]),
 }
 
 /// How a value is shown.
@@ -182,6 +186,143 @@ fn shape(key: ApiKey) -> &'static [Field] {
             ),
             field!("cluster_operations", I32, Value, 8..=10),
             field!("error", I16, Error, 13..),
+        ],
+        ApiKey::OffsetCommit => &[
+            field!("throttle", I32, Hidden, 3..),
+            field!(
+                "topics",
+                Set(&[
+                    field!("name", Str, Value),
+                    field!(
+                        "partitions",
+                        Set(&[field!("index", I32, Value), field!("error", I16, Error)]),
+                        Value
+                    ),
+                ]),
+                Value
+            ),
+        ],
+        ApiKey::OffsetFetch => &[
+            field!("throttle", I32, Hidden, 3..),
+            field!("topics", Set(COMMITTED_IN_TOPIC), Value, 0..=7),
+            field!("error", I16, Error, 2..=7),
+            field!(
+                "groups",
+                Set(&[
+                    field!("name", Str, Value),
+                    field!("topics", Set(COMMITTED_IN_TOPIC), Value),
+                    field!("error", I16, Error),
+                ]),
+                Value,
+                8..
+            ),
+        ],
+        ApiKey::JoinGroup => &[
+            field!("throttle", I32, Hidden, 2..),
+            field!("error", I16, Error),
+            field!("generation", I32, Value),
+            field!("protocol_type", Str, Value, 7..),
+            field!("protocol", Str, Value),
+            field!("leader", Str, Present),
+            field!("skip_assignment", Bool, Value, 9..),
+            field!("member", Str, Present),
+            field!(
+                "members",
+                Set(&[
+                    field!("id", Str, Present),
+                    field!("instance", Str, Value, 5..),
+                    field!("metadata", Bytes, Value),
+                ]),
+                Value
+            ),
+        ],
+        ApiKey::SyncGroup => &[
+            field!("throttle", I32, Hidden, 1..),
+            field!("error", I16, Error),
+            field!("protocol_type", Str, Value, 5..),
+            field!("protocol", Str, Value, 5..),
+            field!("assignment", Bytes, Value),
+        ],
+        ApiKey::Heartbeat => &[field!("throttle", I32, Hidden, 1..), field!("error", I16, Error)],
+        ApiKey::LeaveGroup => &[
+            field!("throttle", I32, Hidden, 1..),
+            field!("error", I16, Error),
+            field!(
+                "members",
+                Structs(&[
+                    field!("id", Str, Present),
+                    field!("instance", Str, Value),
+                    field!("error", I16, Error),
+                ]),
+                Value,
+                3..
+            ),
+        ],
+        ApiKey::DescribeGroups => &[
+            field!("throttle", I32, Hidden, 1..),
+            field!(
+                "groups",
+                Set(&[
+                    field!("error", I16, Error),
+                    field!("message", Str, Hidden, 6..),
+                    field!("name", Str, Value),
+                    field!("state", Str, Value),
+                    field!("protocol_type", Str, Value),
+                    field!("protocol", Str, Value),
+                    field!(
+                        "members",
+                        Set(&[
+                            field!("id", Str, Present),
+                            field!("instance", Str, Value, 4..),
+                            field!("client", Str, Value),
+                            field!("host", Str, Value),
+                            field!("metadata", Bytes, Value),
+                            field!("assignment", Bytes, Value),
+                        ]),
+                        Value
+                    ),
+                    field!("operations", I32, Value, 3..),
+                ]),
+                Value
+            ),
+        ],
+        ApiKey::ListGroups => &[
+            field!("throttle", I32, Hidden, 1..),
+            field!("error", I16, Error),
+            field!(
+                "groups",
+                Mine(&[
+                    field!("name", Str, Value),
+                    field!("protocol_type", Str, Value),
+                    field!("state", Str, Value, 4..),
+                    field!("type", Str, Value, 5..),
+                ]),
+                Value
+            ),
+        ],
+        ApiKey::DeleteGroups => &[
+            field!("throttle", I32, Hidden),
+            field!(
+                "groups",
+                Set(&[field!("name", Str, Value), field!("error", I16, Error)]),
+                Value
+            ),
+        ],
+        ApiKey::OffsetDelete => &[
+            field!("error", I16, Error),
+            field!("throttle", I32, Hidden),
+            field!(
+                "topics",
+                Set(&[
+                    field!("name", Str, Value),
+                    field!(
+                        "partitions",
+                        Set(&[field!("index", I32, Value), field!("error", I16, Error)]),
+                        Value
+                    ),
+                ]),
+                Value
+            ),
         ],
         ApiKey::FindCoordinator => &[
             field!("throttle", I32, Hidden, 1..),
@@ -374,6 +515,22 @@ fn shape(key: ApiKey) -> &'static [Field] {
     }
 }
 
+/// What a group committed in one topic; epochs are told from version 5 on.
+const COMMITTED_IN_TOPIC: &[Field] = &[
+    field!("name", Str, Value),
+    field!(
+        "partitions",
+        Set(&[
+            field!("index", I32, Value),
+            field!("offset", I64, Value),
+            field!("leader_epoch", I32, Value, 5..),
+            field!("metadata", Str, Value),
+            field!("error", I16, Error),
+        ]),
+        Value
+    ),
+];
+
 /// The name of an error, or its number when it is none of those that the bundled broker knows.
 pub(super) fn error_name(code: i16) -> String {
     ErrorCode::from_code(code).map_or_else(|| format!("error {code}"), |error| format!("{error:?}"))
@@ -470,6 +627,10 @@ impl Walk<'_> {
                 None => ("null".to_owned(), false),
                 Some(s) => (s.strip_prefix(self.prefix).unwrap_or(s).to_owned(), !s.is_empty()),
             },
+            Bytes => match c.nullable_bytes(self.flexible)? {
+                None => ("null".to_owned(), false),
+                Some(bytes) => (format!("'{}'", bytes.escape_ascii()), !bytes.is_empty()),
+            },
             Records => (self.records(c)?, true),
             Array(element) => match c.array_len(self.flexible, 1)? {
                 None => ("null".to_owned(), false),
@@ -480,8 +641,9 @@ impl Walk<'_> {
                     shown(count, true)
                 }
             },
-            Structs(fields) => self.structs(c, fields, false)?,
-            Set(fields) => self.structs(c, fields, true)?,
+            Structs(fields) => self.structs(c, fields, false, false)?,
+            Set(fields) => self.structs(c, fields, true, false)?,
+            Mine(fields) => self.structs(c, fields, true, true)?,
         };
         Ok(match show {
             Hidden => None,
@@ -491,13 +653,24 @@ impl Walk<'_> {
         })
     }
 
-    fn structs(&self, c: &mut Cursor, fields: &[Field], sort: bool) -> Result<(String, bool), WireError> {
+    fn structs(
+        &self,
+        c: &mut Cursor,
+        fields: &[Field],
+        sort: bool,
+        only_mine: bool,
+    ) -> Result<(String, bool), WireError> {
         let Some(count) = c.array_len(self.flexible, 1)? else {
             return Ok(("null".to_owned(), false));
         };
         let mut all = Vec::new();
         for _ in 0..count {
-            all.push(format!("{{{}}}", self.fields(c, fields)?));
+            // Their first field is a name.
+            let is_mine =
+                |c: &Cursor| matches!(c.clone().string(self.flexible), Ok(name) if name.starts_with(self.prefix));
+            let is_shown = !only_mine || is_mine(c);
+            let text = self.fields(c, fields)?;
+            all.extend(is_shown.then(|| format!("{{{text}}}")));
         }
         if sort {
             all.sort_unstable();

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FindCoordinatorRequest,
+    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use kafka_wire::fetch::FetchRequest;
@@ -70,6 +72,16 @@ fn control(key: ApiKey, body: &mut Bytes, version: i16) -> bool {
         ApiKey::Produce | ApiKey::Fetch => false,
         ApiKey::ListOffsets => ListOffsetsRequest::decode(body, version).is_ok(),
         ApiKey::Metadata => MetadataRequest::decode(body, version).is_ok(),
+        ApiKey::OffsetCommit => OffsetCommitRequest::decode(body, version).is_ok(),
+        ApiKey::OffsetFetch => OffsetFetchRequest::decode(body, version).is_ok(),
+        ApiKey::JoinGroup => JoinGroupRequest::decode(body, version).is_ok(),
+        ApiKey::Heartbeat => HeartbeatRequest::decode(body, version).is_ok(),
+        ApiKey::LeaveGroup => LeaveGroupRequest::decode(body, version).is_ok(),
+        ApiKey::SyncGroup => SyncGroupRequest::decode(body, version).is_ok(),
+        ApiKey::DescribeGroups => DescribeGroupsRequest::decode(body, version).is_ok(),
+        ApiKey::ListGroups => ListGroupsRequest::decode(body, version).is_ok(),
+        ApiKey::DeleteGroups => DeleteGroupsRequest::decode(body, version).is_ok(),
+        ApiKey::OffsetDelete => OffsetDeleteRequest::decode(body, version).is_ok(),
         ApiKey::FindCoordinator => FindCoordinatorRequest::decode(body, version).is_ok(),
         ApiKey::ApiVersions => ApiVersionsRequest::decode(body, version).is_ok(),
         ApiKey::CreateTopics => CreateTopicsRequest::decode(body, version).is_ok(),

@@ -1,8 +1,10 @@
 //! The cases, API by API.
 
 mod admin;
+mod committed;
 mod fetch;
 mod frames;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
@@ -21,6 +23,8 @@ pub fn all() -> Vec<Case> {
     fetch::add(&mut all);
     offsets::add(&mut all);
     admin::add(&mut all);
+    groups::add(&mut all);
+    committed::add(&mut all);
     frames::add(&mut all);
     all
 }
