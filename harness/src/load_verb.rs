@@ -4,6 +4,7 @@
 //! that produces and some that consume. What it leaves is `results::load`, and `assay report` draws it again.
 
 mod args;
+mod ceiling;
 mod ends;
 mod find;
 mod host;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use results::load::LoadFolder;
+use workloads::native::Security;
 
 pub use args::Args;
 use host::Host;
@@ -104,7 +106,7 @@ fn measure(args: &Args, plan: &Plan, dir: &Path, scratch: &Path) -> anyhow::Resu
     if let Some(told) = host.told(&args.target) {
         live.say(&told);
     }
-    let outcome = on_host(args, plan, dir, &host, &live);
+    let outcome = on_host(args, plan, (dir, scratch), &host, &live);
     live.end();
     // The topic goes whatever happened; its error is told unless there is a graver one.
     let ended = host.end();
@@ -113,9 +115,21 @@ fn measure(args: &Args, plan: &Plan, dir: &Path, scratch: &Path) -> anyhow::Resu
     Ok(outcome)
 }
 
-fn on_host(args: &Args, plan: &Plan, dir: &Path, host: &Host, live: &Live) -> anyhow::Result<Outcome> {
+fn on_host(
+    args: &Args,
+    plan: &Plan,
+    (dir, scratch): (&Path, &Path),
+    host: &Host,
+    live: &Live,
+) -> anyhow::Result<Outcome> {
     interrupt::check()?;
     let mut record = Record::begin(dir, host, plan);
+    if args.ceiling {
+        record.ceiling_rate = Some(ceiling::measure(plan, host.partitions, scratch, live)?);
+        if host.security != Security::default() {
+            record.note("The ceiling is that of the client without TLS and SASL.".to_owned());
+        }
+    }
     if let (Some(between), Some(objective)) = (plan.find_between, &plan.objective) {
         let found = find::find(host, plan, objective, between, args.find.try_seconds, live)?;
         let rate = found.rate;

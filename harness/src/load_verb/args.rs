@@ -55,6 +55,9 @@ pub struct Args {
     #[command(flatten)]
     pub find: FindArgs,
 
+    /// Asks first what the producer reaches on the target null, and tells how near this load comes to it
+    #[arg(long)]
+    pub ceiling: bool,
     /// Measured time, s
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     pub seconds: f64,

@@ -74,27 +74,8 @@ impl Host {
     fn of_target(args: &Args, scratch: &Path) -> anyhow::Result<Self> {
         let settings = settings(&args.set)?;
         match &args.target {
-            TargetName::Bundled | TargetName::Null => {
-                let settings = match &args.target {
-                    TargetName::Null => null::settings(settings),
-                    _ => settings,
-                };
-                let broker = BundledBroker::start(&BrokerSpec {
-                    data_dir: scratch.join("broker"),
-                    port: 0,
-                    settings,
-                    cpus: None,
-                    log: scratch.join("broker.log"),
-                    planted: None,
-                })?;
-                let receipt = broker.receipt(&[]);
-                Ok(Self::new(
-                    broker.address().into(),
-                    vec![broker.process.id()],
-                    receipt,
-                    Started::Bundled(broker),
-                ))
-            }
+            TargetName::Bundled => Self::bundled(scratch, "broker", settings),
+            TargetName::Null => Self::bundled(scratch, "broker", null::settings(settings)),
             TargetName::Kafka => {
                 let kafka = Kafka::start(&KafkaSpec {
                     dir: scratch.join("kafka"),
@@ -121,6 +102,36 @@ impl Host {
             }
             TargetName::RocketMq => bail!("rocketmq can't be driven yet"),
         }
+    }
+
+    /// A broker that stores nothing, with the topic of a plan.
+    ///
+    /// # Errors
+    /// It does not start, or does not make the topic.
+    pub fn null(plan: &Plan, partitions: u32, scratch: &Path) -> anyhow::Result<Self> {
+        let mut host = Self::bundled(scratch, null::NAME, null::settings(BTreeMap::new()))?;
+        host.partitions = partitions;
+        host.admin()?.create_topic(&NewTopic::new(&plan.topic, partitions))?;
+        Ok(host)
+    }
+
+    fn bundled(scratch: &Path, name: &str, settings: BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let broker = BundledBroker::start(&BrokerSpec {
+            data_dir: scratch.join(name),
+            port: 0,
+            settings,
+            cpus: None,
+            log: scratch.join(format!("{name}.log")),
+            planted: None,
+        })?;
+        let receipt = broker.receipt(&[]);
+        let address = broker.address().into();
+        Ok(Self::new(
+            address,
+            vec![broker.process.id()],
+            receipt,
+            Started::Bundled(broker),
+        ))
     }
 
     fn new(brokers: Bootstrap, processes: Vec<u32>, receipt: TargetReceipt, started: Started) -> Self {

@@ -4,7 +4,7 @@ use anyhow::bail;
 use workloads::load::consume::Start;
 use workloads::load::{Arrivals, ConsumeSpec, Keys, LoadPayload, LoadSpec, Partitioner, ProducerSettings};
 use workloads::native::Spread;
-use workloads::payload::PayloadSpec;
+use workloads::payload::{PayloadSpec, RecordSource};
 
 use super::args::{Args, Content, Place, ProduceArgs};
 use super::words::Objective;
@@ -72,6 +72,9 @@ impl Plan {
         let consume = consuming(args, load.is_some())?;
         if load.is_none() {
             check_consuming_alone(args)?;
+        }
+        if args.ceiling && args.target == TargetName::Null {
+            bail!("--ceiling on the target null: that is the ceiling, with --produce max");
         }
         if consume.is_none() && find.objective.as_ref().is_some_and(|objective| objective.end_to_end) {
             bail!("an objective that begins with e2e is about a consumer: give --consume");
@@ -214,7 +217,20 @@ fn producing(args: &Args, seed: u64) -> anyhow::Result<Option<LoadSpec>> {
         seed,
     };
     load.check()?;
+    check_files(&load)?;
     Ok(Some(load))
+}
+
+/// Looks into the files that a load needs, before anything is started for it.
+fn check_files(load: &LoadSpec) -> anyhow::Result<()> {
+    RecordSource::open(&load.payload.content, load.seed)?.next(&mut Vec::new())?;
+    workloads::load::keys::KeySource::open(&load.keys, load.seed)?;
+    if let Some(mut schedule) = load.arrivals.schedule(load.seed)?
+        && schedule.next_ns()?.is_none()
+    {
+        bail!("the trace of --produce has no record");
+    }
+    Ok(())
 }
 
 /// How it is consumed, and by how many.
@@ -256,6 +272,9 @@ fn check_consuming_alone(args: &Args) -> anyhow::Result<()> {
     }
     if args.find.objective.is_some() {
         bail!("--objective is about what is produced: give --produce");
+    }
+    if args.ceiling {
+        bail!("--ceiling is the producer's: give --produce");
     }
     Ok(())
 }

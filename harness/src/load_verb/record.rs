@@ -8,7 +8,6 @@ use workloads::load::{ConsumeSpec, LoadSpec, Loaded};
 
 use super::host::Host;
 use super::intervals::Closed;
-use super::ledger::Ledger;
 use super::plan::Plan;
 use super::session::Held;
 use super::terms;
@@ -20,6 +19,8 @@ pub struct Record {
     /// What is produced.
     pub load: Option<LoadSpec>,
     consumers: Vec<ConsumeSpec>,
+    /// What the producer reaches on the target null, records/s, if that was asked.
+    pub ceiling_rate: Option<f64>,
     manifest: LoadManifest,
 }
 
@@ -76,6 +77,7 @@ impl Record {
         Self {
             load,
             consumers,
+            ceiling_rate: None,
             manifest,
         }
     }
@@ -101,8 +103,11 @@ impl Record {
     /// What the file system says.
     pub fn held(&mut self, folder: &mut LoadFolder, held: &Held) -> anyhow::Result<u64> {
         self.manifest.interrupted = held.interrupted;
-        self.manifest.produced = held.loaded.as_ref().map(|(loaded, cpu)| produced(loaded, *cpu, held));
-        let ledger = Ledger::of(held);
+        self.manifest.produced = held.loaded.as_ref().map(|(loaded, cpu)| Produced {
+            ceiling_rate: self.ceiling_rate,
+            ..produced(loaded, *cpu, held)
+        });
+        let ledger = held.ledger();
         let lost = ledger.lost();
         self.manifest.consumed = ledger.consumed;
         self.manifest.notes.extend(ledger.notes);

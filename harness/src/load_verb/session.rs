@@ -38,7 +38,7 @@ pub struct Held {
     /// Of each consumer.
     pub consumed: Vec<Consumed>,
     /// CPU time of the consumers' processes.
-    pub consumer_cpu: Duration,
+    consumer_cpu: Duration,
     /// CPU time of the broker's processes; absent where they can't be read.
     pub broker_cpu: Option<Duration>,
     /// Records that wait to be acknowledged or received, interval by interval.
@@ -62,10 +62,16 @@ impl Held {
             value_us,
             samples: histogram.len(),
             failed: loaded.failed_records + loaded.unsent_records,
-            lost: Ledger::of(self).lost(),
+            lost: self.ledger().lost(),
             late_share: loaded.late_share,
             waiting: self.waiting.clone(),
         })
+    }
+
+    /// What consumers have of what was acknowledged.
+    pub fn ledger(&self) -> Ledger {
+        let loaded = self.loaded.as_ref().map(|(loaded, _)| loaded);
+        Ledger::of(loaded, &self.consumed, self.consumer_cpu)
     }
 
     /// The times that the objective is about.

@@ -1,9 +1,11 @@
 //! What a load is, for people.
 
+use std::path::Path;
+
 use kafka_wire::Compression;
 use results::figures::{self, short, three_digits};
 use workloads::load::consume::Start;
-use workloads::load::{Arrivals, ConsumeSpec, Keys, LoadSpec, ProducerSettings, Sizes};
+use workloads::load::{Arrivals, ClientKind, ConsumeSpec, Keys, LoadSpec, ProducerSettings, Sizes, librdkafka};
 use workloads::payload::PayloadSpec;
 
 /// What a load is, in a few words for each part.
@@ -25,6 +27,20 @@ pub fn terms(load: Option<&LoadSpec>, consumers: &[ConsumeSpec]) -> Vec<(String,
         .collect()
 }
 
+/// A file without its folder.
+fn name(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(|| "a file".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A client, with its version where it is not this program's own.
+fn client(kind: ClientKind) -> String {
+    match kind {
+        ClientKind::Native => kind.to_string(),
+        ClientKind::Librdkafka => format!("{kind} {}", librdkafka::version()),
+    }
+}
+
 fn consumer(spec: &ConsumeSpec) -> String {
     let from = match spec.from {
         Start::Earliest => ", from the first record on",
@@ -32,7 +48,9 @@ fn consumer(spec: &ConsumeSpec) -> String {
     };
     format!(
         "{}, fetch.min.bytes {}, fetch.max.wait.ms {}{from}",
-        spec.client, spec.fetch_min_bytes, spec.fetch_max_wait_ms
+        client(spec.client),
+        spec.fetch_min_bytes,
+        spec.fetch_max_wait_ms
     )
 }
 
@@ -52,23 +70,23 @@ fn arrivals(arrivals: &Arrivals) -> String {
             three_digits(*from),
             three_digits(*to)
         ),
-        Arrivals::Trace { .. } => "as recorded in a trace".to_owned(),
+        Arrivals::Trace { path } => format!("as recorded in {}", name(path)),
     }
 }
 
 fn records(load: &LoadSpec) -> String {
     let (kind, own_size) = match &load.payload.content {
         PayloadSpec::Json { record_bytes, entropy } => {
-            (format!("json of entropy {}", short(*entropy)), Some(*record_bytes))
+            (format!("of json of entropy {}", short(*entropy)), Some(*record_bytes))
         }
         PayloadSpec::Text { record_bytes, entropy } => {
-            (format!("text of entropy {}", short(*entropy)), Some(*record_bytes))
+            (format!("of text of entropy {}", short(*entropy)), Some(*record_bytes))
         }
-        PayloadSpec::Random { record_bytes } => ("random bytes".to_owned(), Some(*record_bytes)),
-        PayloadSpec::File { .. } => ("a file".to_owned(), None),
+        PayloadSpec::Random { record_bytes } => ("of random bytes".to_owned(), Some(*record_bytes)),
+        PayloadSpec::File { path, .. } => (format!("from {}", name(path)), None),
     };
     let size = match load.payload.sizes {
-        Sizes::Fixed => own_size.map_or("its own sizes".to_owned(), |bytes| figures::bytes(bytes as f64)),
+        Sizes::Fixed => own_size.map_or("cut".to_owned(), |bytes| figures::bytes(bytes as f64)),
         Sizes::Range { min, max } => format!("{} to {}", figures::bytes(min as f64), figures::bytes(max as f64)),
         Sizes::LogNormal { median, sigma, .. } => {
             format!(
@@ -82,9 +100,9 @@ fn records(load: &LoadSpec) -> String {
         Keys::None => "no keys".to_owned(),
         Keys::Uniform { count } => format!("{} keys", figures::count(*count)),
         Keys::Zipf { count, exponent } => format!("{} keys by Zipf {}", figures::count(*count), short(*exponent)),
-        Keys::File { .. } => "keys of a file".to_owned(),
+        Keys::File { path } => format!("keys of {}", name(path)),
     };
-    format!("{size} of {kind}, {keys}")
+    format!("{size} {kind}, {keys}")
 }
 
 fn producer(settings: &ProducerSettings) -> String {
@@ -95,7 +113,7 @@ fn producer(settings: &ProducerSettings) -> String {
     };
     let mut text = format!(
         "{}, batches of {}, linger {} ms, {} in flight, acks {acks}",
-        settings.client,
+        client(settings.client),
         figures::bytes(f64::from(settings.batch_bytes)),
         short(settings.linger_us as f64 / 1e3),
         settings.in_flight

@@ -7,7 +7,7 @@ use workloads::load::{Arrivals, Keys, Sizes};
 use workloads::payload::RECORD_BYTES_MAX;
 
 /// How records arrive when nobody says how many may wait: enough for five requests of many partitions, and no more than what fits in memory.
-const OUTSTANDING: u32 = 20_000;
+pub const OUTSTANDING: u32 = 20_000;
 
 /// `--produce`.
 #[derive(Debug, Clone, PartialEq)]

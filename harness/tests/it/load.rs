@@ -147,6 +147,18 @@ fn an_objective_that_nothing_keeps_is_told_and_decides_when_it_is_required() {
 }
 
 #[test]
+fn the_clients_ceiling_stands_beside_its_load() {
+    let place = Place::new();
+    load(&place, &["--produce", "200", "--ceiling"])
+        .code(0)
+        .says(&["200 records in", "client's ceiling", "of it"]);
+    let produced = opened(&place.run_folder()).manifest.produced.unwrap();
+    assert!(produced.ceiling_rate.is_some_and(|rate| rate > 0.0), "{produced:?}");
+    assert!(!place.run_folder().join("scratch").exists());
+    place.assert_nothing_left();
+}
+
+#[test]
 fn ctrl_c_ends_a_window_with_its_table() {
     let place = Place::new();
     let arguments = [
@@ -314,7 +326,7 @@ fn librdkafka_carries_a_load_too() {
     ];
     load(&place, &arguments)
         .code(0)
-        .says(&["2,000 records in", "librdkafka, batches of"]);
+        .says(&["2,000 records in", "librdkafka 2.", ", batches of"]);
     let run = opened(&place.run_folder());
     let (produced, consumed) = (run.manifest.produced.unwrap(), run.manifest.consumed.unwrap());
     assert_eq!((produced.records, produced.failed_records), (2_000, 0));
@@ -331,6 +343,51 @@ fn librdkafka_carries_a_load_too() {
     load(&place, &wrong)
         .code(3)
         .complains(&["linger=20: No such configuration property"]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn records_keys_and_times_come_from_files() {
+    let place = Place::new();
+    place.file("lines.log", "short\na line of a log that is long enough for a stamp\n");
+    place.file("keys.txt", "first\nsecond\n");
+    place.file("trace.csv", "seconds,who\n0,a\n0.01,b\n0.01,c\n0.5,d\n");
+    let arguments = [
+        "--produce",
+        "trace:trace.csv",
+        "--payload",
+        "lines.log",
+        "--keys",
+        "keys.txt",
+        "--partitions",
+        "2",
+        "--warm-up",
+        "0",
+        "--seconds",
+        "60",
+        "--consume",
+    ];
+    place
+        .assay(&[&["load"], &arguments[..]].concat())
+        .code(0)
+        .says(&["4 records in", "0 missing"]);
+    let manifest = opened(&place.run_folder()).manifest;
+    assert_eq!(manifest.terms[0].1, "as recorded in trace.csv");
+    assert_eq!(manifest.terms[1].1, "cut from lines.log, keys of keys.txt");
+    let produced = manifest.produced.unwrap();
+    // Two of each line, the short one with room for its stamp, and two of each key.
+    assert_eq!(produced.record_bytes, 2 * (24 + 47) + 2 * (5 + 6));
+    place.file("late.csv", "0.02\n0.01\n");
+    place.file("empty.csv", "\n");
+    for (file, hint) in [
+        ("late.csv", "late.csv, line 2: is earlier than the line in front of it"),
+        ("empty.csv", "has no record"),
+        ("no.csv", "no.csv: "),
+    ] {
+        load(&place, &["--produce", &format!("trace:{file}")])
+            .code(3)
+            .complains(&[hint]);
+    }
     place.assert_nothing_left();
 }
 
@@ -367,6 +424,10 @@ fn mistakes_have_a_hint_and_leave_nothing() {
         (
             &["--find-max", "--objective", "p99<1ms", "--produce", "max"],
             &["--find-max searches a rate"],
+        ),
+        (
+            &["--produce", "5", "--target", "null", "--ceiling"],
+            &["that is the ceiling"],
         ),
         (&["--consume"], &["is empty: give --produce beside --consume"]),
         (&["--produce", "5", "--consumers", "2"], &["--consume"]),

@@ -208,7 +208,7 @@ fn draw_panel(scene: &mut Scene, panel: &Panel, (left, top): (f64, f64), across:
     );
 }
 
-/// Marks across have their labels one below the other, so that near ones don't overlap.
+/// Marks across have their labels one below the other, so that near ones don't overlap, and on the side where no other mark crosses them.
 fn draw_marks(
     scene: &mut Scene,
     panel: &Panel,
@@ -216,14 +216,24 @@ fn draw_marks(
     (top, bottom): (f64, f64),
     (horizontal, vertical): (&Scale, &Scale),
 ) {
+    let across = |mark: &Mark| match mark.at {
+        At::Across(value) => Some(horizontal.at(value)),
+        At::Up(_) => None,
+    };
+    let is_free = |from: f64, to: f64| {
+        let mut crossed = panel.marks.iter().filter_map(across);
+        from > left && to < right && crossed.all(|x| x <= from || x >= to)
+    };
     let mut row = 0.0;
     for mark in &panel.marks {
         match mark.at {
             At::Across(value) => {
                 let x = horizontal.at(value);
                 scene.dashes((x, top), (x, bottom), INK, 1.2);
-                let fits = x - 6.0 - text_width(&mark.label, SMALL_SIZE) > left;
-                let (at, anchor) = if fits {
+                let width = text_width(&mark.label, SMALL_SIZE);
+                let is_left =
+                    is_free(x - 6.0 - width, x - 6.0) || (x - 6.0 - width > left && !is_free(x + 6.0, x + 6.0 + width));
+                let (at, anchor) = if is_left {
                     (x - 6.0, Anchor::End)
                 } else {
                     (x + 6.0, Anchor::Start)

@@ -36,6 +36,9 @@ pub const SAMPLES_ABOVE_MIN: f64 = 10.0;
 /// With more late records than this share, the generator was the limit and not the broker.
 pub const LATE_SHARE_MAX: f64 = 0.001;
 
+/// A load above this share of what its client reaches on the target null says as much of the client as of the target.
+const CEILING_SHARE_MAX: f64 = 0.7;
+
 /// What is timed, each with its tag in `latency.hlog`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timing {
@@ -174,12 +177,19 @@ impl Produced {
                 crate::figures::per_cent(share)
             ));
         }
-        let ceiling = self.ceiling_rate.filter(|ceiling| self.achieved_rate > ceiling / 2.0)?;
+        let share = self.ceiling_share().filter(|share| *share > CEILING_SHARE_MAX)?;
         Some(format!(
-            "the generator may be the limit: {} records/s are more than half of what it reaches on the target null ({})",
+            "the generator may be the limit: {} records/s are {} of what it reaches on the target null ({} may be)",
             crate::figures::three_digits(self.achieved_rate),
-            crate::figures::three_digits(ceiling)
+            crate::figures::per_cent(share),
+            crate::figures::per_cent(CEILING_SHARE_MAX)
         ))
+    }
+
+    /// How near the load came to what its client reaches on the target null; absent when that was not asked.
+    pub fn ceiling_share(&self) -> Option<f64> {
+        let ceiling = self.ceiling_rate.filter(|ceiling| *ceiling > 0.0)?;
+        Some(self.achieved_rate / ceiling)
     }
 }
 
@@ -360,8 +370,15 @@ mod tests {
             ..Produced::default()
         };
         assert_eq!(produced.generator_limit(), None);
-        produced.achieved_rate = 600.0;
-        assert!(produced.generator_limit().unwrap().contains("half"));
+        produced.achieved_rate = 700.0;
+        assert_eq!(produced.generator_limit(), None);
+        produced.achieved_rate = 710.0;
+        assert!(
+            produced
+                .generator_limit()
+                .unwrap()
+                .contains("710 records/s are 71 % of what it reaches")
+        );
         produced.late_share = Some(0.02);
         assert!(produced.generator_limit().unwrap().contains("2 % of the records"));
     }

@@ -287,9 +287,16 @@ fn produced_rows(produced: &Produced, add: &mut impl FnMut(&str, String, String)
             add_cpu(name, cpu_s, records, produced.seconds, add);
         }
     }
-    if let Some(ceiling) = produced.ceiling_rate {
-        let note = "what this client reaches on the target null".to_owned();
-        add("ceiling", format!("{}/s", figures::three_digits(ceiling)), note);
+    if let Some((ceiling, share)) = produced.ceiling_rate.zip(produced.ceiling_share()) {
+        let note = format!(
+            "what this producer reaches on the target null; this load is {} of it",
+            figures::per_cent(share)
+        );
+        add(
+            "client's ceiling",
+            format!("{}/s", figures::three_digits(ceiling)),
+            note,
+        );
     }
 }
 
@@ -320,7 +327,11 @@ fn consumed_rows(consumed: &Consumed, add: &mut impl FnMut(&str, String, String)
 }
 
 fn add_cpu(name: &str, cpu_s: f64, records: u64, seconds: f64, add: &mut impl FnMut(&str, String, String)) {
-    let per_million = cpu_s * 1e6 / records.max(1) as f64;
+    // Without a record nothing is known of what one costs.
+    if records == 0 {
+        return;
+    }
+    let per_million = cpu_s * 1e6 / records as f64;
     add(
         name,
         format!("{} s", figures::three_digits(per_million)),
