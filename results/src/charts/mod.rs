@@ -202,10 +202,12 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
         );
         add(&name, frame, caption, scene);
     }
-    // Where records are consumed too, the harness keeps the latencies from end to end.
-    let (title, what) = match card.metric("end_to_end_p50_us") {
-        Some(_) => ("How late does a record arrive?", "records"),
-        None => ("How long does one request take?", "requests"),
+    // Clients that are handed record by record have latencies of records; where these are consumed too, from end to end.
+    let has = |metric: &str| card.metric(metric).is_some();
+    let (title, what) = match (has("end_to_end_p50_us"), has("records_per_batch")) {
+        (true, _) => ("How late does a record arrive?", "records"),
+        (false, true) => ("How long until a record is acknowledged?", "records"),
+        (false, false) => ("How long does one request take?", "requests"),
     };
     let frame = Frame {
         title: title.to_owned(),

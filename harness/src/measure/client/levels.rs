@@ -99,11 +99,12 @@ impl Levels {
 
     /// Tells apart what a broker has to warm up for: a codec that it decompresses, and requests that are full or come one by one.
     pub fn path_through_broker(&self) -> String {
-        let requests = match self.client.arrivals {
-            ArrivalKind::Closed => "closed",
-            ArrivalKind::Constant | ArrivalKind::Poisson => "paced",
+        let client = &self.client;
+        let requests = match client.arrivals {
+            ArrivalKind::Closed if !client.is_sync => "full",
+            ArrivalKind::Closed | ArrivalKind::Constant | ArrivalKind::Poisson => "single",
         };
-        format!("{}-{requests}", self.client.compression.codec())
+        format!("{}-{requests}", client.compression.codec())
     }
 
     /// Whether the producer can tell what it was acknowledged, down to each batch's checksum: librdkafka does not show its batches, and without
