@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit};
+use results::figures::count;
+
 use crate::measure::{dataset, machine};
 use crate::output;
 use crate::process::Cpus;
@@ -11,6 +14,9 @@ use crate::run_folder;
 use crate::target::Unavailable;
 use crate::target::jars::{self, Product};
 use crate::target::java;
+
+/// Descriptors for as many files as a broker keeps open by itself, twice, and its connections.
+const FILES_MIN: u64 = 4096;
 
 /// Say what this machine can measure and break, and what is missing
 #[derive(clap::Args)]
@@ -86,6 +92,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         on(
             Path::new("/proc/pressure/cpu").exists(),
             "the kernel has no pressure information (CONFIG_PSI, boot with psi=1)",
+        ),
+        false,
+    );
+    let files_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
+    line(
+        &format!(
+            "{} file descriptors (the hard limit, which brokers use)",
+            count(files_max)
+        ),
+        on(
+            files_max >= FILES_MIN,
+            "brokers with many partitions will close and open files all the time: raise ulimit -Hn",
         ),
         false,
     );

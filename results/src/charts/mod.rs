@@ -244,17 +244,13 @@ fn range_title(experiment: &ExperimentAnalysis, metric: &str) -> String {
     let label = card.metric(metric).map_or(metric, |metric| metric.label.as_str());
     let mut capital: String = label.chars().take(1).flat_map(char::to_uppercase).collect();
     capital.extend(label.chars().skip(1));
-    let focus = experiment.cells.iter().filter_map(|cell| {
-        Some(
-            cell.arm(&card.focus)?
-                .metrics
-                .get(metric)?
-                .to_baseline
-                .as_ref()?
-                .ratio(),
-        )
-    });
-    match span(focus, figures::ratio) {
+    let focus = experiment
+        .cells
+        .iter()
+        .filter_map(|cell| cell.arm(&card.focus)?.metrics.get(metric));
+    // What is 0 has no ratio; a range of the others would speak for all.
+    let ratios: Option<Vec<f64>> = focus.map(|metric| Some(metric.to_baseline.as_ref()?.ratio())).collect();
+    match ratios.and_then(|ratios| span(ratios.into_iter(), figures::ratio)) {
         Some(span) => format!("{capital}: {} at {span} of {}", card.focus, card.baseline),
         None => capital,
     }
