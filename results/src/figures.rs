@@ -72,8 +72,11 @@ pub fn ratio_with_interval(estimate: &RatioEstimate) -> String {
     format!("{} ({}–{})", ratio(estimate.ratio()), bare(low), bare(high))
 }
 
-/// A share in per cent with its interval: `87 % (85–90)`.
+/// A share in per cent with its interval: `87 % (85–90)`; what is no share any more, from ten times on, as a ratio.
 pub fn share_with_interval(estimate: &RatioEstimate) -> String {
+    if estimate.ratio() >= 10.0 {
+        return ratio_with_interval(estimate);
+    }
     let (low, high) = estimate.interval();
     format!(
         "{:.0} % ({:.0}–{:.0})",

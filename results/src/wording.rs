@@ -444,6 +444,7 @@ fn along_axis(card: &ExperimentCard, axis: Option<&str>, members: &[&CellFinding
         },
         (first, last) if last == end => Phrase::new(format!("from {} on", size(first)), format!(" (below: {others})")),
         (0, last) => Phrase::new(format!("up to {}", size(last)), format!(" (above: {others})")),
+        (first, last) if first == last => Phrase::new(format!("at {}", size(first)), format!(" (elsewhere: {others})")),
         (first, last) => Phrase::new(
             format!("from {} to {}", size(first), size(last)),
             format!(" (elsewhere: {others})"),
