@@ -3,6 +3,10 @@
 //! `topics.json` in the data folder is replaced atomically when a topic comes or goes; the partition folders beside it
 //! are Kafka's (`orders-0/`). A folder that no topic claims is left alone.
 
+mod settings;
+
+pub use settings::TOPIC_SETTINGS;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,11 +21,10 @@ use crate::counters::Counters;
 use crate::groups;
 use crate::log::commit_log::{CommitLog, Known};
 use crate::log::state::{self, LogStates};
-use crate::log::{
-    Compaction, FlushPolicy, Limits, Log, LogError, LogState, NullLog, OpenFiles, OpenMode, PartitionLog, io,
-};
+use crate::log::{FlushPolicy, Limits, Log, LogError, LogState, NullLog, OpenFiles, OpenMode, PartitionLog, io};
 use crate::side_by_side::side_by_side;
 use crate::storage::Storage;
+use settings::POLICY;
 
 const FILE: &str = "topics.json";
 /// Kafka's bound for topic names.
@@ -29,26 +32,6 @@ const NAME_BYTES_MAX: usize = 249;
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
 const CLEAN_UNTIL: &str = "cleaner-offset-checkpoint";
-
-/// Settings that a topic may have of its own, with the broker's setting that is their default.
-pub const TOPIC_SETTINGS: [(&str, &str); 8] = [
-    ("segment.bytes", "log.segment.bytes"),
-    ("index.interval.bytes", "log.index.interval.bytes"),
-    ("max.message.bytes", "message.max.bytes"),
-    ("retention.ms", "log.retention.ms"),
-    ("retention.bytes", "log.retention.bytes"),
-    (POLICY, "log.cleanup.policy"),
-    ("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio"),
-    ("delete.retention.ms", "log.cleaner.delete.retention.ms"),
-];
-const POLICY: &str = "cleanup.policy";
-/// Those that a topic in the shared log can't have, as segments are everybody's.
-const OF_ITS_OWN_LOG: [&str; 4] = [
-    "segment.bytes",
-    "index.interval.bytes",
-    "retention.ms",
-    "retention.bytes",
-];
 
 /// A topic with its open logs.
 #[derive(Debug)]
@@ -207,46 +190,6 @@ impl Topics {
         }
     }
 
-    fn limits(&self, own: &BTreeMap<String, String>) -> Limits {
-        let is_deleted = self.has_policy(own, "delete");
-        // Less than nothing is for ever.
-        let deleted = |name: &str| Some(self.effective_int(own, name)).filter(|n| is_deleted && *n >= 0);
-        Limits {
-            segment_bytes: self.effective_int(own, "segment.bytes") as u64,
-            index_interval_bytes: self.effective_int(own, "index.interval.bytes") as usize,
-            flush: self.config.flush_policy(),
-            preallocate: self.config.bool("log.preallocate"),
-            retention_ms: deleted("retention.ms"),
-            retention_bytes: deleted("retention.bytes").map(|bytes| bytes as u64),
-            compaction: self.compaction(own),
-            producers_max: self.config.size("producer.ids.per.partition.max"),
-        }
-    }
-
-    fn compaction(&self, own: &BTreeMap<String, String>) -> Option<Compaction> {
-        let share: f64 = self.effective(own, "min.cleanable.dirty.ratio").parse().unwrap_or(0.5);
-        self.has_policy(own, "compact").then(|| Compaction {
-            dirty_ppm_min: (share * 1e6) as u64,
-            delete_retention_ms: self.effective_int(own, "delete.retention.ms"),
-            keys_bytes_max: self.config.size("log.cleaner.dedupe.buffer.size"),
-        })
-    }
-
-    fn has_policy(&self, own: &BTreeMap<String, String>, policy: &str) -> bool {
-        self.effective(own, POLICY).split(',').any(|word| word.trim() == policy)
-    }
-
-    /// A topic setting, its own or the broker's.
-    pub fn effective(&self, own: &BTreeMap<String, String>, name: &str) -> String {
-        let default = TOPIC_SETTINGS.iter().find(|(n, _)| *n == name);
-        let default = || default.map_or("", |(_, broker)| self.config.text(broker));
-        own.get(name).map_or_else(default, String::as_str).to_owned()
-    }
-
-    fn effective_int(&self, own: &BTreeMap<String, String>, name: &str) -> i64 {
-        self.effective(own, name).parse().unwrap_or(0)
-    }
-
     /// The topic of that name.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics
@@ -311,34 +254,7 @@ impl Topics {
             let message = format!("Replication factor: {replication_factor} larger than available brokers: 1.");
             return refuse(ErrorCode::InvalidReplicationFactor, message);
         }
-        for (key, value) in settings {
-            let Some((_, broker)) = TOPIC_SETTINGS.iter().find(|(n, _)| n == key) else {
-                let known = TOPIC_SETTINGS.map(|(n, _)| n).join(", ");
-                return refuse(
-                    ErrorCode::InvalidConfig,
-                    format!("Topic setting {key} is not supported; there are {known}."),
-                );
-            };
-            let mut probe = Config::default();
-            if let Err(error) = probe.set(broker, value, key) {
-                return refuse(ErrorCode::InvalidConfig, error.to_string());
-            }
-        }
-        if self.shared(name).is_some() && self.has_policy(settings, "compact") {
-            let message = "cleanup.policy=compact needs log.layout=partition-log: a shared log is never compacted.";
-            return refuse(ErrorCode::InvalidConfig, message);
-        }
-        if self.shared(name).is_some()
-            && let Some(key) = settings.keys().find(|key| OF_ITS_OWN_LOG.contains(&key.as_str()))
-        {
-            let broker = TOPIC_SETTINGS
-                .iter()
-                .find(|(n, _)| n == key)
-                .map_or("", |(_, broker)| broker);
-            let message =
-                format!("{key} needs log.layout=partition-log: in a shared log {broker} holds for all topics.");
-            return refuse(ErrorCode::InvalidConfig, message);
-        }
+        self.check_settings(name, settings)?;
         Ok(count as usize)
     }
 

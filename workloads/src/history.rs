@@ -9,18 +9,18 @@
 //! of its process, not a power cut of the machine.
 
 mod file;
+mod record;
 
-use kafka_wire::crc::crc32c;
 use serde::{Deserialize, Serialize};
 
 pub use file::{HistoryError, HistoryReader, HistoryWriter, export_json_lines};
 
 /// Size of the file header and of every event, in bytes.
-pub const RECORD_BYTES: usize = 48;
+pub const RECORD_BYTES: usize = 56;
 /// First bytes of every history file.
 pub const MAGIC: [u8; 8] = *b"ASSAYHIS";
 /// Version of the layout below; a reader refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Kafka's "no error" and the code of an event that has no error code.
 pub const NO_CODE: i16 = 0;
@@ -70,6 +70,21 @@ pub struct OffsetRun {
     pub count: u32,
 }
 
+/// Partitions that the numbers of one topic have room for: `partition` in a history is the topic's place in the workload times
+/// this, plus the partition's number in its topic. A workload of one topic has Kafka's own numbers.
+pub const PARTITIONS_PER_TOPIC: u32 = 1 << 16;
+
+/// A partition in the hands of a member of a consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// The member, from 1; one that is started again is another one.
+    pub member: u32,
+    /// Generation of the group (classic protocol) or member epoch (KIP-848) as its client knows it; -1 when it knows none.
+    pub epoch: i32,
+    /// Partition of the workload, see [`PARTITIONS_PER_TOPIC`].
+    pub partition: u32,
+}
+
 /// What a fault was, as far as a history must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -86,17 +101,41 @@ pub enum FaultKind {
     DelayResponse,
     /// Every connection is cut, and new ones are refused.
     Refuse,
+    /// SIGSTOP of a process, and SIGCONT when it is healed.
+    Pause,
+    /// A process gets the CPU for a part of the time only.
+    Starve,
+    /// A handler takes longer than it did.
+    SlowHandler,
+    /// Members join.
+    Join,
+    /// Members leave the group and close.
+    Leave,
+    /// Members are closed and started again, one after another.
+    RollingRestart,
+    /// A topic is given more partitions.
+    AddPartitions,
+    /// Members subscribe to other topics.
+    Subscribe,
 }
 
 impl FaultKind {
     /// Every kind there is; its place here, from 1, is its code in a record.
-    const ALL: [FaultKind; 6] = [
+    const ALL: [FaultKind; 14] = [
         FaultKind::Kill,
         FaultKind::Cut,
         FaultKind::CutRequest,
         FaultKind::DropResponse,
         FaultKind::DelayResponse,
         FaultKind::Refuse,
+        FaultKind::Pause,
+        FaultKind::Starve,
+        FaultKind::SlowHandler,
+        FaultKind::Join,
+        FaultKind::Leave,
+        FaultKind::RollingRestart,
+        FaultKind::AddPartitions,
+        FaultKind::Subscribe,
     ];
 
     /// Its name, as in a scenario file.
@@ -108,6 +147,14 @@ impl FaultKind {
             FaultKind::DropResponse => "drop-response",
             FaultKind::DelayResponse => "delay-response",
             FaultKind::Refuse => "refuse",
+            FaultKind::Pause => "pause",
+            FaultKind::Starve => "starve",
+            FaultKind::SlowHandler => "slow-handler",
+            FaultKind::Join => "join",
+            FaultKind::Leave => "leave",
+            FaultKind::RollingRestart => "rolling-restart",
+            FaultKind::AddPartitions => "add-partitions",
+            FaultKind::Subscribe => "subscribe",
         }
     }
 
@@ -195,6 +242,13 @@ pub enum Event {
         /// What it is.
         kind: FaultKind,
     },
+    /// A fault is aimed at a member.
+    FaultAimed {
+        /// Number of the fault, from 1.
+        fault: u32,
+        /// The member.
+        member: u32,
+    },
     /// What was seen of a fault after it was injected.
     FaultBit {
         /// Number of the fault, from 1.
@@ -224,6 +278,105 @@ pub enum Event {
     },
     /// A process of the system under test ended although no fault was aimed at it.
     Crashed,
+    /// A member is about to subscribe.
+    MemberBegan {
+        /// Its number, unique in the run.
+        member: u32,
+        /// Which consumer it is: one that is started again is another member of the same slot.
+        slot: u32,
+        /// Id of its process.
+        process: u32,
+    },
+    /// A member was given a partition, and has not begun to read it.
+    Assigned {
+        /// By whom it is held.
+        #[serde(flatten)]
+        claim: Claim,
+        /// Where it begins to read: the group's committed offset as it was told, -1 where it was told none.
+        offset: i64,
+    },
+    /// A member gives a partition back, and will neither handle nor commit anything of it any more.
+    Revoked {
+        /// By whom it was held.
+        #[serde(flatten)]
+        claim: Claim,
+    },
+    /// A member heard that a partition is no longer its own: it could not commit first.
+    Lost {
+        /// By whom it was held.
+        #[serde(flatten)]
+        claim: Claim,
+    },
+    /// A member has carried out what a rebalance asked of it.
+    Rebalanced {
+        /// The member.
+        member: u32,
+        /// Its generation or epoch now.
+        epoch: i32,
+        /// Partitions that it holds now.
+        partitions: u32,
+    },
+    /// A client handed records to its application, and no handler has seen them yet.
+    Polled {
+        /// The member.
+        member: u32,
+        /// Its generation or epoch.
+        epoch: i32,
+        /// The records.
+        #[serde(flatten)]
+        run: Run,
+        /// Offset of the first one; the others follow densely.
+        base_offset: i64,
+    },
+    /// The handler is through with records.
+    Processed {
+        /// By whom the partition is held.
+        #[serde(flatten)]
+        claim: Claim,
+        /// Offset of the first one.
+        base_offset: i64,
+        /// How many.
+        count: u32,
+    },
+    /// About to commit, or to leave it to the client to commit in its own time.
+    CommitCalled {
+        /// By whom the partition is held.
+        #[serde(flatten)]
+        claim: Claim,
+        /// The next offset to read.
+        offset: i64,
+    },
+    /// The answer to a commit.
+    Committed {
+        /// By whom the partition is held.
+        #[serde(flatten)]
+        claim: Claim,
+        /// The next offset to read.
+        offset: i64,
+        /// Kafka's error code, [`NO_CODE`] when it was accepted, [`CODE_CONNECTION`] when no answer came: it is undecided.
+        code: i16,
+    },
+    /// A client told its application that something is wrong, such as a poll interval that was exceeded.
+    MemberFailed {
+        /// The member.
+        member: u32,
+        /// Its generation or epoch.
+        epoch: i32,
+        /// The client's error code: librdkafka's own ones are negative.
+        code: i16,
+    },
+    /// A member is about to leave the group and close.
+    MemberLeft {
+        /// The member.
+        member: u32,
+    },
+    /// A topic has so many partitions now.
+    Grown {
+        /// The topic's place in the workload.
+        topic: u32,
+        /// Partitions of it.
+        partitions: u32,
+    },
     /// The history is whole: its writer had nothing more to tell. A file without it was cut short.
     Finished {
         /// Number of events before this one.
@@ -239,278 +392,6 @@ pub struct Stamped {
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
-}
-
-/// The one flat layout of all events, little-endian:
-/// at_ns u64, sequence u64, offset i64, producer u64, partition u32, count u32, kind u8, detail u8, code i16, crc32c u32.
-#[derive(Debug, Default)]
-struct Flat {
-    at_ns: u64,
-    sequence: u64,
-    offset: i64,
-    producer: u64,
-    partition: u32,
-    count: u32,
-    kind: u8,
-    detail: u8,
-    code: i16,
-}
-
-impl Flat {
-    fn of_run(run: Run) -> Self {
-        Self {
-            sequence: run.base_sequence,
-            producer: run.producer,
-            partition: run.partition,
-            count: run.count,
-            ..Self::default()
-        }
-    }
-
-    fn of_offsets(run: OffsetRun) -> Self {
-        Self {
-            offset: run.base_offset,
-            partition: run.partition,
-            count: run.count,
-            ..Self::default()
-        }
-    }
-
-    fn run(&self) -> Run {
-        Run {
-            producer: self.producer,
-            partition: self.partition,
-            base_sequence: self.sequence,
-            count: self.count,
-        }
-    }
-
-    fn offsets(&self) -> OffsetRun {
-        OffsetRun {
-            partition: self.partition,
-            base_offset: self.offset,
-            count: self.count,
-        }
-    }
-}
-
-impl Stamped {
-    /// The event, now.
-    pub fn now(event: Event) -> Self {
-        Self {
-            at_ns: monotonic_ns(),
-            event,
-        }
-    }
-
-    /// The binary record.
-    pub fn encode(&self) -> [u8; RECORD_BYTES] {
-        let (kind, flat) = match self.event {
-            Event::Sent(run) => (1, Flat::of_run(run)),
-            Event::SentDamaged(run) => (2, Flat::of_run(run)),
-            Event::Acknowledged { run, base_offset } => (
-                3,
-                Flat {
-                    offset: base_offset,
-                    ..Flat::of_run(run)
-                },
-            ),
-            Event::Failed { run, code } => (
-                4,
-                Flat {
-                    code,
-                    ..Flat::of_run(run)
-                },
-            ),
-            Event::Refused { run, code } => (
-                5,
-                Flat {
-                    code,
-                    ..Flat::of_run(run)
-                },
-            ),
-            Event::Delivered { run, base_offset } => (
-                6,
-                Flat {
-                    offset: base_offset,
-                    ..Flat::of_run(run)
-                },
-            ),
-            Event::Corrupted(run) => (7, Flat::of_offsets(run)),
-            Event::Torn(run) => (8, Flat::of_offsets(run)),
-            Event::ReadBegin { partition, offset } => (
-                9,
-                Flat {
-                    partition,
-                    offset,
-                    ..Flat::default()
-                },
-            ),
-            Event::ReadEnd { partition, next_offset } => (
-                10,
-                Flat {
-                    partition,
-                    offset: next_offset,
-                    ..Flat::default()
-                },
-            ),
-            Event::FaultBegin { fault, kind } => (
-                11,
-                Flat {
-                    sequence: u64::from(fault),
-                    detail: kind.code(),
-                    ..Flat::default()
-                },
-            ),
-            Event::FaultBit { fault, evidence } => (
-                13,
-                Flat {
-                    sequence: u64::from(fault),
-                    count: evidence,
-                    ..Flat::default()
-                },
-            ),
-            Event::FaultEnd { fault, healing } => {
-                let detail = match healing {
-                    Healing::Recovered => 1,
-                    Healing::DidNotStart => 2,
-                };
-                (
-                    12,
-                    Flat {
-                        sequence: u64::from(fault),
-                        detail,
-                        ..Flat::default()
-                    },
-                )
-            }
-            Event::Crashed => (14, Flat::default()),
-            Event::Finished { events } => (
-                15,
-                Flat {
-                    sequence: events,
-                    ..Flat::default()
-                },
-            ),
-            Event::AnswerLost { fault, run } => (
-                16,
-                Flat {
-                    sequence: u64::from(fault),
-                    ..Flat::of_offsets(run)
-                },
-            ),
-            Event::AnswersUnknown { answers } => (
-                17,
-                Flat {
-                    count: answers,
-                    ..Flat::default()
-                },
-            ),
-        };
-        let mut bytes = [0_u8; RECORD_BYTES];
-        bytes[0..8].copy_from_slice(&self.at_ns.to_le_bytes());
-        bytes[8..16].copy_from_slice(&flat.sequence.to_le_bytes());
-        bytes[16..24].copy_from_slice(&flat.offset.to_le_bytes());
-        bytes[24..32].copy_from_slice(&flat.producer.to_le_bytes());
-        bytes[32..36].copy_from_slice(&flat.partition.to_le_bytes());
-        bytes[36..40].copy_from_slice(&flat.count.to_le_bytes());
-        bytes[40] = kind;
-        bytes[41] = flat.detail;
-        bytes[42..44].copy_from_slice(&flat.code.to_le_bytes());
-        let checksum = crc32c(&bytes[..44]);
-        bytes[44..48].copy_from_slice(&checksum.to_le_bytes());
-        bytes
-    }
-
-    /// Reads a binary record back.
-    ///
-    /// # Errors
-    /// A phrase that says what does not add up: the checksum, the kind of event, a run of no records.
-    pub fn decode(bytes: &[u8; RECORD_BYTES]) -> Result<Self, &'static str> {
-        if crc32c(&bytes[..44]) != u32::from_le_bytes(part(bytes, 44)) {
-            return Err("the checksum does not match");
-        }
-        let flat = Flat {
-            at_ns: u64::from_le_bytes(part(bytes, 0)),
-            sequence: u64::from_le_bytes(part(bytes, 8)),
-            offset: i64::from_le_bytes(part(bytes, 16)),
-            producer: u64::from_le_bytes(part(bytes, 24)),
-            partition: u32::from_le_bytes(part(bytes, 32)),
-            count: u32::from_le_bytes(part(bytes, 36)),
-            kind: bytes[40],
-            detail: bytes[41],
-            code: i16::from_le_bytes(part(bytes, 42)),
-        };
-        if ((1..=8).contains(&flat.kind) || flat.kind == 16) && flat.count == 0 {
-            return Err("a run of no records");
-        }
-        let fault = || u32::try_from(flat.sequence).map_err(|_| "the fault's number is out of range");
-        let event = match (flat.kind, flat.detail) {
-            (1, _) => Event::Sent(flat.run()),
-            (2, _) => Event::SentDamaged(flat.run()),
-            (3, _) => Event::Acknowledged {
-                run: flat.run(),
-                base_offset: flat.offset,
-            },
-            (4, _) => Event::Failed {
-                run: flat.run(),
-                code: flat.code,
-            },
-            (5, _) => Event::Refused {
-                run: flat.run(),
-                code: flat.code,
-            },
-            (6, _) => Event::Delivered {
-                run: flat.run(),
-                base_offset: flat.offset,
-            },
-            (7, _) => Event::Corrupted(flat.offsets()),
-            (8, _) => Event::Torn(flat.offsets()),
-            (9, _) => Event::ReadBegin {
-                partition: flat.partition,
-                offset: flat.offset,
-            },
-            (10, _) => Event::ReadEnd {
-                partition: flat.partition,
-                next_offset: flat.offset,
-            },
-            (11, code) => Event::FaultBegin {
-                fault: fault()?,
-                kind: FaultKind::from_code(code).ok_or("an unknown kind of fault")?,
-            },
-            (12, 1) => Event::FaultEnd {
-                fault: fault()?,
-                healing: Healing::Recovered,
-            },
-            (12, 2) => Event::FaultEnd {
-                fault: fault()?,
-                healing: Healing::DidNotStart,
-            },
-            (13, _) => Event::FaultBit {
-                fault: fault()?,
-                evidence: flat.count,
-            },
-            (14, _) => Event::Crashed,
-            (15, _) => Event::Finished { events: flat.sequence },
-            (16, _) => Event::AnswerLost {
-                fault: fault()?,
-                run: flat.offsets(),
-            },
-            (17, _) => Event::AnswersUnknown { answers: flat.count },
-            _ => return Err("an unknown kind of event"),
-        };
-        Ok(Self {
-            at_ns: flat.at_ns,
-            event,
-        })
-    }
-}
-
-/// The `N` bytes at `at`; every caller's range lies within the record.
-fn part<const N: usize>(bytes: &[u8; RECORD_BYTES], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[at..at + N]);
-    out
 }
 
 #[cfg(test)]

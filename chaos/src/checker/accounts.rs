@@ -167,6 +167,20 @@ impl Accounts {
                 self.scans.entry(partition).or_default().ended = true;
             }
             Event::Crashed => self.crashes += 1,
+            // What members of a group tell is booked by who judges groups.
+            Event::FaultAimed { .. }
+            | Event::MemberBegan { .. }
+            | Event::Assigned { .. }
+            | Event::Revoked { .. }
+            | Event::Lost { .. }
+            | Event::Rebalanced { .. }
+            | Event::Polled { .. }
+            | Event::Processed { .. }
+            | Event::CommitCalled { .. }
+            | Event::Committed { .. }
+            | Event::MemberFailed { .. }
+            | Event::MemberLeft { .. }
+            | Event::Grown { .. } => {}
             // These were booked before.
             Event::FaultBegin { .. }
             | Event::FaultBit { .. }

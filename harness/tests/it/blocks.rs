@@ -5,7 +5,7 @@ use std::path::Path;
 use results::reader::Run;
 use results::schema::TrialRole;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 const TINY_BLOCKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-blocks.toml");
 
@@ -25,14 +25,9 @@ fn every_block_is_written_once_flushed_as_told_and_found_again() {
     assert!(run.manifest.targets.is_empty(), "there is no broker to tell of");
     assert!(run.plan.iter().all(|trial| trial.target == "machine"));
 
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| {
-            let row = run
-                .trials
-                .iter()
-                .find(|row| row.trial == trial.trial && row.metric == metric);
-            row.unwrap_or_else(|| panic!("no {metric} of {}", trial.arm)).value
-        };
+        let figure = |metric: &str| figures.need(trial, metric);
         let is_limit = trial.role == TrialRole::Limit;
         if is_limit && !can_direct {
             assert_eq!(figure("not_measured"), 1.0);

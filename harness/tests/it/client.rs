@@ -1,11 +1,11 @@
 //! `assay run` of clients: what is acknowledged is what is stored is what can be decoded, with every codec, for each kind of acknowledgement.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use results::reader::Run;
 use results::schema::TrialRole;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 use crate::targets::Guest;
 
 /// The smallest producers.
@@ -30,14 +30,10 @@ fn what_a_producer_is_acknowledged_is_stored_and_can_be_decoded() {
     let folder = place.run_folder();
     assert!(!folder.join("scratch").exists());
     let run = Run::open(&folder).unwrap();
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| figures.get(&(trial.trial, metric)).copied();
-        let of = |metric: &str| figure(metric).unwrap_or_else(|| panic!("no {metric} of {}", trial.arm));
+        let figure = |metric: &str| figures.get(trial, metric);
+        let of = |metric: &str| figures.need(trial, metric);
         let level = |factor: &str| trial.factors[factor].as_str();
         let records = (of("records_per_s") * of("window_s")).round();
         assert!(records > 0.0, "{}", trial.arm);

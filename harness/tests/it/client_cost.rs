@@ -1,10 +1,10 @@
 //! `assay run` of clients that are compared: against a broker that stores nothing, and beside it against one that does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use results::reader::Run;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 /// The smallest comparison of clients.
 const TINY_COST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-cost.toml");
@@ -36,14 +36,10 @@ fn clients_are_compared_where_nothing_is_stored_and_where_it_is() {
     let targets: BTreeSet<&str> = run.plan.iter().map(|trial| trial.target.as_str()).collect();
     assert_eq!(targets, BTreeSet::from(["bundled", "null"]));
 
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| figures.get(&(trial.trial, metric)).copied();
-        let of = |metric: &str| figure(metric).unwrap_or_else(|| panic!("no {metric} of {}", trial.arm));
+        let figure = |metric: &str| figures.get(trial, metric);
+        let of = |metric: &str| figures.need(trial, metric);
         let records = (of("records_per_s") * of("window_s")).round();
         assert_eq!(of("delivered_bytes"), records * RECORD_BYTES, "{}", trial.arm);
         assert_eq!(

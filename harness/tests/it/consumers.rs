@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use results::reader::Run;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 /// The smallest consumers.
 const TINY_CONSUMERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-consumers.toml");
@@ -20,11 +20,7 @@ fn what_is_acknowledged_is_consumed_once_or_left_in_the_log() {
     place.assay(&arguments).code(0);
     place.assert_nothing_left();
     let run = Run::open(&place.run_folder()).unwrap();
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(&run);
     let checks: BTreeMap<(u32, &str), (&str, &str)> = run
         .ledger
         .iter()
@@ -35,8 +31,7 @@ fn what_is_acknowledged_is_consumed_once_or_left_in_the_log() {
         .collect();
     assert!(run.ledger.iter().all(|entry| entry.ok), "{:?}", run.ledger);
     for trial in &run.plan {
-        let figure = |metric: &str| figures.get(&(trial.trial, metric)).copied();
-        let of = |metric: &str| figure(metric).unwrap_or_else(|| panic!("no {metric} of {}", trial.arm));
+        let of = |metric: &str| figures.need(trial, metric);
         let level = |factor: &str| trial.factors[factor].as_str();
         let acknowledged = (of("records_per_s") * of("window_s")).round();
         let (consumed, left) = (of("consumed_records"), of("left_records"));

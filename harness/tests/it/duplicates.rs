@@ -1,10 +1,8 @@
 //! `assay run duplicates`, made small: every duplicate in the log is one that a lost acknowledgement foretold, of both clients.
 
-use std::collections::BTreeMap;
-
 use results::reader::Run;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 use crate::targets::Guest;
 
 const DUPLICATES: &str = include_str!("../../../workloads/definitions/duplicates.toml");
@@ -43,17 +41,10 @@ fn small(clients: &str) -> String {
 
 /// Holds each trial against itself.
 fn assert_explained(run: &Run, trials: usize) {
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(run);
     assert_eq!(run.plan.len(), trials);
     for trial in &run.plan {
-        let of = |metric: &str| {
-            let figure = figures.get(&(trial.trial, metric)).copied();
-            figure.unwrap_or_else(|| panic!("no {metric} of {}", trial.arm))
-        };
+        let of = |metric: &str| figures.need(trial, metric);
         let is_dropped = trial.factors["idempotence"] == "on" && trial.factors["fault"] == "lost-answers";
         let expected = if is_dropped { 0.0 } else { of("acknowledgements_lost") };
         assert_eq!(of("log_duplicates"), expected, "{}", trial.arm);

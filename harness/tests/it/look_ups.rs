@@ -3,21 +3,12 @@
 use std::collections::BTreeSet;
 
 use results::reader::Run;
-use results::schema::PlannedTrial;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 const TINY_LOOK_UP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-look-up.toml");
 /// Bytes in front of the batch that is looked up: the last but one of 128.
 const IN_FRONT: f64 = 126.0 * 1024.0;
-
-fn figure(run: &Run, trial: &PlannedTrial, metric: &str) -> f64 {
-    let row = run
-        .trials
-        .iter()
-        .find(|row| row.trial == trial.trial && row.metric == metric);
-    row.unwrap_or_else(|| panic!("no {metric} of {}", trial.arm)).value
-}
 
 #[test]
 fn a_log_is_read_as_little_as_its_index_allows() {
@@ -26,8 +17,9 @@ fn a_log_is_read_as_little_as_its_index_allows() {
     place.assert_nothing_left();
     let run = Run::open(&place.run_folder()).unwrap();
     assert_eq!(run.plan.len(), 9);
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| figure(&run, trial, metric);
+        let figure = |metric: &str| figures.need(trial, metric);
         assert!(figure("responses") > 0.0 && figure("look_up_us") > 0.0);
         assert_eq!(figure("wrong_places"), 0.0, "{}", trial.arm);
         let (preads, read_bytes) = (figure("preads_per_look_up"), figure("bytes_read_per_look_up"));
@@ -42,7 +34,7 @@ fn a_log_is_read_as_little_as_its_index_allows() {
     }
     let bytes = |index: &str| {
         let trial = run.plan.iter().find(|trial| trial.factors["index"] == index).unwrap();
-        figure(&run, trial, "index_bytes")
+        figures.need(trial, "index_bytes")
     };
     assert!(bytes("scan") < bytes("sparse") && bytes("sparse") < bytes("dense"));
 
@@ -73,8 +65,9 @@ fn what_is_read_on_from_a_place_follows_without_a_gap() {
         .code(0);
     let run = Run::open(&place.run_folder()).unwrap();
     assert_eq!(run.plan.len(), 18);
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let read_bytes = figure(&run, trial, "delivered_bytes") / figure(&run, trial, "responses");
+        let read_bytes = figures.need(trial, "delivered_bytes") / figures.need(trial, "responses");
         assert!(read_bytes >= 1024.0 + 32768.0, "{}: {read_bytes}", trial.arm);
     }
     assert!(run.ledger.iter().all(|entry| entry.ok), "{:?}", run.ledger);

@@ -1,10 +1,10 @@
 //! `assay run` of readers: exact counts of what was stored, delivered and sent in one run, at the tail, catching up and cold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use results::reader::Run;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 /// The smallest reads.
 const TINY_READ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-read.toml");
@@ -27,14 +27,10 @@ fn what_readers_get_is_what_is_stored() {
     let run = Run::open(&folder).unwrap();
     assert_eq!(run.plan.len(), 2 * (4 + 3 + 2 + 4));
 
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| figures.get(&(trial.trial, metric)).copied();
-        let of = |metric: &str| figure(metric).unwrap_or_else(|| panic!("no {metric} of {}", trial.arm));
+        let figure = |metric: &str| figures.get(trial, metric);
+        let of = |metric: &str| figures.need(trial, metric);
         let level = |factor: &str| trial.factors[factor].as_str();
         assert!(
             of("throughput") > 0.0 && of("broker_cpu_ms_per_mb") > 0.0,

@@ -1,11 +1,11 @@
 //! `assay run` of loads whose factors are settings of the bundled broker: a broker and a folder for each trial, exact counts, bare loops.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use results::reader::Run;
 use results::schema::TrialRole;
 
-use crate::support::Place;
+use crate::support::{Figures, Place};
 
 /// The smallest load with a broker per trial.
 const TINY_SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tiny-settings.toml");
@@ -23,14 +23,10 @@ fn each_trial_has_a_broker_of_its_own_with_the_levels_as_settings() {
     let run = Run::open(&folder).unwrap();
     assert_eq!(run.plan.len(), 2 * (2 + 2 + 2 + 3));
 
-    let figures: BTreeMap<(u32, &str), f64> = run
-        .trials
-        .iter()
-        .map(|row| ((row.trial, row.metric.as_str()), row.value))
-        .collect();
+    let figures = Figures::of(&run);
     for trial in &run.plan {
-        let figure = |metric: &str| figures.get(&(trial.trial, metric)).copied();
-        let of = |metric: &str| figure(metric).unwrap_or_else(|| panic!("no {metric} of {}", trial.arm));
+        let figure = |metric: &str| figures.get(trial, metric);
+        let of = |metric: &str| figures.need(trial, metric);
         assert!(
             of("throughput") > 0.0 && of("broker_cpu_ms_per_mb") > 0.0,
             "{}",

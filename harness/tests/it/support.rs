@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use results::reader::Run;
+use results::schema::{Measurement, PlannedTrial};
 use tempfile::TempDir;
 
 /// Whatever has not happened after this long hangs; the slowest of it takes seconds.
@@ -194,5 +196,26 @@ pub fn copy_folder(from: &Path, to: &Path) {
         let path = to.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
+    }
+}
+
+/// What a run measured, by trial and metric.
+pub struct Figures<'a>(BTreeMap<(u32, &'a str), f64>);
+
+impl<'a> Figures<'a> {
+    pub fn of(run: &'a Run) -> Self {
+        let figure = |row: &'a Measurement| ((row.trial, row.metric.as_str()), row.value);
+        Figures(run.trials.iter().map(figure).collect())
+    }
+
+    pub fn get(&self, trial: &PlannedTrial, metric: &str) -> Option<f64> {
+        self.0.get(&(trial.trial, metric)).copied()
+    }
+
+    /// One that must be there.
+    #[track_caller]
+    pub fn need(&self, trial: &PlannedTrial, metric: &str) -> f64 {
+        let figure = self.get(trial, metric);
+        figure.unwrap_or_else(|| panic!("no {metric} of {}", trial.arm))
     }
 }

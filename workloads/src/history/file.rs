@@ -6,7 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Event, MAGIC, RECORD_BYTES, Stamped, VERSION, monotonic_ns, part};
+use super::record::part;
+use super::{Event, MAGIC, RECORD_BYTES, Stamped, VERSION, monotonic_ns};
 
 /// What can go wrong with a history file.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,14 @@ fn run(base_sequence: u64, count: u32) -> Run {
     }
 }
 
+fn claim() -> Claim {
+    Claim {
+        member: 3,
+        epoch: 4,
+        partition: PARTITIONS_PER_TOPIC + 2,
+    }
+}
+
 fn every_event() -> Vec<Event> {
     vec![
         Event::Sent(run(0, 16)),
@@ -77,8 +85,59 @@ fn every_event() -> Vec<Event> {
             },
         },
         Event::AnswersUnknown { answers: 2 },
+        Event::FaultBegin {
+            fault: 5,
+            kind: FaultKind::Subscribe,
+        },
+        Event::FaultAimed { fault: 5, member: 3 },
+        Event::MemberBegan {
+            member: 3,
+            slot: 1,
+            process: u32::MAX,
+        },
+        Event::Assigned {
+            claim: claim(),
+            offset: -1,
+        },
+        Event::Revoked { claim: claim() },
+        Event::Lost { claim: claim() },
+        Event::Rebalanced {
+            member: 3,
+            epoch: 4,
+            partitions: 2,
+        },
+        Event::Polled {
+            member: 3,
+            epoch: -1,
+            run: run(5, 6),
+            base_offset: 7,
+        },
+        Event::Processed {
+            claim: claim(),
+            base_offset: 7,
+            count: 6,
+        },
+        Event::CommitCalled {
+            claim: claim(),
+            offset: 13,
+        },
+        Event::Committed {
+            claim: claim(),
+            offset: 13,
+            code: 22,
+        },
+        Event::MemberFailed {
+            member: 3,
+            epoch: 4,
+            code: -147,
+        },
+        Event::MemberLeft { member: 3 },
+        Event::Grown {
+            topic: 1,
+            partitions: 12,
+        },
         Event::Crashed,
-        Event::Finished { events: 18 },
+        Event::Finished { events: 32 },
     ]
 }
 
@@ -129,7 +188,7 @@ fn a_flipped_bit_in_the_middle_is_an_error_and_at_the_end_a_torn_record() {
     bytes[RECORD_BYTES * 2 + 5] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     let error = HistoryReader::open(&path).unwrap().find_map(Result::err).unwrap();
-    assert!(error.to_string().contains("damaged record at byte 96"), "{error}");
+    assert!(error.to_string().contains("damaged record at byte 112"), "{error}");
 
     let mut bytes = whole;
     let last = bytes.len() - 20;
@@ -197,5 +256,5 @@ fn every_kind_of_fault_has_a_code_of_its_own() {
     for kind in FaultKind::ALL {
         assert_eq!(FaultKind::from_code(kind.code()), Some(kind));
     }
-    assert_eq!((FaultKind::from_code(0), FaultKind::from_code(7)), (None, None));
+    assert_eq!((FaultKind::from_code(0), FaultKind::from_code(15)), (None, None));
 }
