@@ -6,6 +6,7 @@
 
 mod accounts;
 mod explain;
+pub mod group;
 mod judgement;
 mod lost_answers;
 mod times;

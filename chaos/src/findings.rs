@@ -7,6 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use workloads::history::FaultKind;
 
+use crate::checker::group::GroupFindings;
+
 /// Most examples that are kept of one anomaly.
 pub const EXAMPLES_MAX: usize = 10;
 /// Most batches with a lost acknowledgement that are kept.
@@ -296,4 +298,7 @@ pub struct Findings {
     pub recovered_per_s: Option<f64>,
     /// The faults, in order.
     pub faults: Vec<FaultFound>,
+    /// What became of a consumer group; `None` when the scenario has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupFindings>,
 }

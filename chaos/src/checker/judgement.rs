@@ -124,6 +124,7 @@ fn tally(accounts: &Accounts, gaps: &Gaps, scenario: &Scenario) -> Findings {
         baseline_per_s: None,
         recovered_per_s: None,
         faults: accounts.faults.clone(),
+        group: None,
     };
     let is_asked = scenario.invariants.log_duplicates == Bound::Explained;
     for (&(producer, partition), account) in &accounts.accounts {
