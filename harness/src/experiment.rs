@@ -10,7 +10,7 @@ use results::analysis::Analysis;
 use results::schema::{Manifest, Measurement, PlannedTrial, SCHEMA_VERSION, TrialRole};
 use results::writer::RunWriter;
 use workloads::definition::{
-    self, BUNDLED, Definition, DefinitionError, KAFKA, NULL, PayloadKind, ProfileName, TARGET_FACTOR,
+    self, BUNDLED, Definition, DefinitionError, KAFKA, NULL, PayloadKind, ProfileName, TARGET_FACTOR, Work,
 };
 use workloads::facts::FactsDefinition;
 use workloads::payload::{Cut, PayloadSpec};
@@ -214,7 +214,9 @@ pub fn measure(
         .extend(available.skipped.iter().map(|skipped| format!("left out: {skipped}")));
     let Some(first) = parts.first() else { return Ok(None) };
     let payload = payload_spec(settings, first);
-    manifest.machine.notes.push(describe_payload(&payload, seed)?);
+    if !matches!(first.work, Work::Assign(_)) {
+        manifest.machine.notes.push(describe_payload(&payload, seed)?);
+    }
     let clients = side_by_side::told(first, settings.profile)?;
     manifest.machine.notes.extend(clients.clone());
     let mut writer = RunWriter::create(&dir, &manifest)?;

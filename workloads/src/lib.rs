@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows how a result is judged, what is broken meanwhile, or how anything is printed.
 
+pub mod assign;
 pub mod blocks;
 pub mod conformance;
 pub mod definition;

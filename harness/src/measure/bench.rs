@@ -6,6 +6,7 @@ use results::schema::{PlannedTrial, TraceCount};
 use workloads::definition::{BUNDLED, Definition, ProfileName, Work};
 use workloads::payload::PayloadSpec;
 
+use crate::measure::assign::AssignBench;
 use crate::measure::blocks::BlocksBench;
 use crate::measure::client::ClientBench;
 use crate::measure::listener::Listener;
@@ -44,6 +45,8 @@ pub enum Bench<'a> {
     Load(LoadBench<'a>),
     /// Blocks, without a broker.
     Blocks(BlocksBench<'a>),
+    /// Assignments, without a broker.
+    Assign(AssignBench),
     /// Places in the bundled broker's log.
     LookUps(LookUps<'a>),
     /// Readers of the bundled broker.
@@ -66,6 +69,7 @@ impl<'a> Bench<'a> {
         Ok(match definition.work {
             Work::Load(load) => Bench::Load(LoadBench::prepare(definition, load, stage, setup, doing)?),
             Work::Blocks(blocks) => Bench::Blocks(BlocksBench::prepare(definition, blocks, stage, setup, doing)?),
+            Work::Assign(assign) => Bench::Assign(AssignBench::new(assign)),
             Work::LookUp(look_up) => Bench::LookUps(LookUps::prepare(definition, look_up, stage, setup, doing)?),
             Work::Read(read) => Bench::Read(ReadBench::new(definition, read, setup)),
             Work::Client(client) => Bench::Client(ClientBench::prepare(definition, client, stage, setup, doing)?),
@@ -86,6 +90,7 @@ impl<'a> Bench<'a> {
             Bench::Listener(listener) => listener.run(trial, check, stage),
             Bench::Load(load) => load.run(trial, check, stage),
             Bench::Blocks(blocks) => blocks.run(trial, check),
+            Bench::Assign(assign) => assign.run(trial, check),
             Bench::LookUps(look_ups) => look_ups.run(trial, check),
             Bench::Read(read) => read.run(trial, check),
             Bench::Client(client) => client.run(trial, check, stage),
@@ -103,9 +108,12 @@ impl<'a> Bench<'a> {
                 load.tell(stage);
                 Ok(Vec::new())
             }
-            Bench::Paths(_) | Bench::Blocks(_) | Bench::LookUps(_) | Bench::Read(_) | Bench::Client(_) => {
-                Ok(Vec::new())
-            }
+            Bench::Paths(_)
+            | Bench::Blocks(_)
+            | Bench::Assign(_)
+            | Bench::LookUps(_)
+            | Bench::Read(_)
+            | Bench::Client(_) => Ok(Vec::new()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Measuring: data that is ready, trials that run, figures from the kernel.
 
+pub mod assign;
 pub mod bench;
 pub mod blocks;
 pub mod client;

@@ -461,7 +461,7 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
             );
         }
         // No broker, and no receipt of one.
-        Work::Blocks(_) => {}
+        Work::Blocks(_) | Work::Assign(_) => {}
     }
     receipt
 }

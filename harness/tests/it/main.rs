@@ -2,6 +2,8 @@
 
 // Under `cfg(test)`, clippy lets the helpers unwrap as the tests themselves may.
 #[cfg(test)]
+mod assignors;
+#[cfg(test)]
 mod blocks;
 #[cfg(test)]
 mod chaos;

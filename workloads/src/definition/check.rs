@@ -7,7 +7,7 @@ use super::claims::Claims;
 use super::error::DefinitionError;
 use super::{
     BUNDLED, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, NULL, Payload, TARGET_FACTOR, TopicSettings, WarmUp,
-    Work, blocks, client, load, look_up, read, wire,
+    Work, assign, blocks, client, load, look_up, read, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -203,8 +203,19 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         Work::Read(read) => read.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
         // A record that is larger than a batch goes alone.
         Work::Client(_) => crate::payload::RECORD_BYTES_MAX as u32,
+        Work::Assign(_) => 0,
     };
-    let payload = check_payload(&source, &file.payload, &file.factors, smallest_batch)?;
+    let payload = match (&file.payload, &work) {
+        (None, Work::Assign(_)) => assign::NO_PAYLOAD,
+        (Some(payload), Work::Assign(_)) => {
+            return source.fail(payload.span(), "no record is made", "remove `[payload]`");
+        }
+        (Some(payload), _) => check_payload(&source, payload, &file.factors, smallest_batch)?,
+        (None, _) => {
+            let remedy = "add `[payload]` with kind, record_bytes and entropy";
+            return source.fail(file.name.span(), "it does not say what records look like", remedy);
+        }
+    };
     let warm_up = file
         .warm_up
         .as_ref()
@@ -268,6 +279,7 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         ("look_up", file.look_up.as_ref().map(Spanned::span)),
         ("read", file.read.as_ref().map(Spanned::span)),
         ("client", file.client.as_ref().map(Spanned::span)),
+        ("assign", file.assign.as_ref().map(Spanned::span)),
     ];
     let mut there = sections.into_iter().filter_map(|(name, span)| Some((name, span?)));
     if let (Some((first, _)), Some((second, span))) = (there.next(), there.next()) {
@@ -303,22 +315,33 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         let client = client::check(source, wire, &file.factors, file.limit.keys())?;
         return Ok(Work::Client(client));
     }
+    if let Some(wire) = &file.assign {
+        let assign = assign::check(source, wire, &file.factors, file.limit.keys())?;
+        return Ok(Work::Assign(assign));
+    }
     let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[client]` produces record by record, `[look_up]` \
-                  finds places in a log, `[blocks]` writes to a file";
+                  finds places in a log, `[blocks]` writes to a file, `[assign]` works out who gets which partition";
     source.fail(file.name.span(), "it does not say what the clients do", remedy)
 }
 
 /// Why that can't be done on that target, and what to do.
 fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> {
     match (work, target) {
-        (Work::Blocks(_), MACHINE) => None,
+        (Work::Blocks(_) | Work::Assign(_), MACHINE) => None,
         (Work::Blocks(_), _) => Some(("blocks are written without a broker", "write target = \"machine\"")),
+        (Work::Assign(_), _) => Some((
+            "assignments are worked out without a broker",
+            "write target = \"machine\"",
+        )),
         (Work::Client(client), NULL) if client.consumers.processes == 0 => None,
         (_, NULL) => Some((
             "the target null stores nothing, and what is stored here is read or checked afterwards",
             "write target = \"bundled\"",
         )),
-        (_, MACHINE) => Some(("the machine alone has no broker", "only `[blocks]` does without one")),
+        (_, MACHINE) => Some((
+            "the machine alone has no broker",
+            "only `[blocks]` and `[assign]` do without one",
+        )),
         (Work::LookUp(_) | Work::Read(_), BUNDLED) => None,
         (Work::LookUp(_), _) => Some(("the index is a setting of the bundled broker", "remove `target`")),
         (Work::Read(_), _) => Some((
@@ -332,13 +355,13 @@ fn misplaced(work: &Work, target: &str) -> Option<(&'static str, &'static str)> 
 /// A setting that no broker gets, or that the arms set.
 fn useless_setting(work: &Work, settings: &BTreeMap<String, wire::Scalar>) -> Option<(String, &'static str)> {
     let reserved = |name: &&String| match work {
-        Work::Blocks(_) => true,
+        Work::Blocks(_) | Work::Assign(_) => true,
         Work::LookUp(_) => look_up::SETTINGS.contains(&name.as_str()),
         _ => false,
     };
     let name = settings.keys().find(reserved)?;
     Some(match work {
-        Work::Blocks(_) => (format!("no broker takes the setting `{name}`"), "remove `[settings]`"),
+        Work::Blocks(_) | Work::Assign(_) => (format!("no broker takes the setting `{name}`"), "remove `[settings]`"),
         _ => (
             format!("the arms set `{name}` themselves"),
             "remove it from `[settings]`",

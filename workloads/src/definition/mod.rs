@@ -5,6 +5,7 @@
 //! `assay show zero-copy` print them. A definition is data: nothing here runs a trial or judges one.
 
 mod arms;
+mod assign;
 mod blocks;
 mod check;
 mod claims;
@@ -20,6 +21,7 @@ mod retarget;
 mod tests;
 mod wire;
 
+pub use assign::Assign;
 pub use blocks::{BARE_SEQUENTIAL, Blocks};
 pub use client::{AckFault, ArrivalKind, Client};
 pub use consumers::Consumers;
@@ -89,7 +91,7 @@ pub struct Definition {
     pub settings_of: BTreeMap<String, BTreeMap<String, String>>,
     /// Factor -> level -> settings of the topics that a trial makes: how a target without such a setting of its own is told the level.
     pub topic_settings: TopicSettings,
-    /// What the records look like.
+    /// What the records look like; of no meaning where none is made.
     pub payload: Payload,
     /// What the clients do.
     pub work: Work,
@@ -358,6 +360,8 @@ pub enum Work {
     Read(Read),
     /// They produce record by record, as applications do, and perhaps consume what comes.
     Client(Client),
+    /// None of them runs: it is worked out which member of a group gets which partition.
+    Assign(Assign),
 }
 
 impl Work {
@@ -367,7 +371,7 @@ impl Work {
             Work::Fetch(_) | Work::Load(_) | Work::Read(_) => !CLIENT_FACTORS.contains(&factor),
             Work::Client(_) => !client::is_of_clients(factor),
             // They have no factors but their own.
-            Work::Blocks(_) | Work::LookUp(_) => false,
+            Work::Blocks(_) | Work::LookUp(_) | Work::Assign(_) => false,
         }
     }
 }

@@ -38,13 +38,14 @@ pub(super) struct File {
     pub settings_of: BTreeMap<Spanned<String>, BTreeMap<String, Scalar>>,
     #[serde(default)]
     pub topic_settings: TopicSettings,
-    pub payload: Spanned<Payload>,
+    pub payload: Option<Spanned<Payload>>,
     pub fetch: Option<Spanned<Fetch>>,
     pub load: Option<Spanned<Load>>,
     pub blocks: Option<Spanned<super::blocks::Wire>>,
     pub look_up: Option<Spanned<super::look_up::Wire>>,
     pub read: Option<Spanned<super::read::Wire>>,
     pub client: Option<Spanned<super::client::Wire>>,
+    pub assign: Option<Spanned<super::assign::Wire>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
     pub limit: BTreeMap<Spanned<String>, Spanned<OneOrSeveral>>,

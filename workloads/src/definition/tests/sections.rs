@@ -4,6 +4,7 @@ use super::{Broken, assert_refused};
 use crate::definition::{BUNDLED, Definition, MACHINE, Role, Work};
 
 const SEQUENTIAL_WRITE: &str = include_str!("../../../definitions/sequential-write.toml");
+const ASSIGNORS: &str = include_str!("../../../definitions/assignors.toml");
 const SEGMENT_INDEX: &str = include_str!("../../../definitions/segment-index.toml");
 const REPLAY: &str = include_str!("../../../definitions/replay.toml");
 
@@ -115,6 +116,38 @@ const BROKEN_BLOCKS: &[Broken] = &[
     ("[blocks]", "[block]", "block", "unknown field `block`", "assay show"),
 ];
 
+const BROKEN_ASSIGNORS: &[Broken] = &[
+    (
+        "target = \"machine\"\n",
+        "",
+        "\"assignors\"",
+        "worked out without a broker",
+        "target = \"machine\"",
+    ),
+    (
+        "[assign]",
+        "[payload]\nkind = \"json\"\nrecord_bytes = 100\nentropy = 0.5\n\n[assign]",
+        "",
+        "no record is made",
+        "remove `[payload]`",
+    ),
+    (
+        "[assign]",
+        "[settings]\n\"group.max.size\" = 8\n\n[assign]",
+        "",
+        "no broker takes the setting `group.max.size`",
+        "remove",
+    ),
+    (
+        "levels = [\"range\", \"roundrobin\"",
+        "levels = [\"range\", \"roundrobin\", \"uniform\"",
+        "\"uniform\"",
+        "`assignor` can't do `uniform`",
+        "range, roundrobin",
+    ),
+    ("members = 8", "members = 1", "1", "members is 1", "between 2"),
+];
+
 const BROKEN_LOOK_UPS: &[Broken] = &[
     (
         "transport = \"loopback\"",
@@ -216,6 +249,7 @@ const BROKEN_REPLAYS: &[Broken] = &[
 fn nonsense_is_refused_with_its_place() {
     let of = |definition, rows: &[Broken]| rows.iter().for_each(|row| assert_refused(definition, row));
     of(SEQUENTIAL_WRITE, BROKEN_BLOCKS);
+    of(ASSIGNORS, BROKEN_ASSIGNORS);
     of(SEGMENT_INDEX, BROKEN_LOOK_UPS);
     of(REPLAY, BROKEN_REPLAYS);
 }
