@@ -9,6 +9,7 @@
 pub mod checker;
 pub mod cluster;
 pub mod findings;
+pub mod group_run;
 pub mod intervals;
 pub mod planted;
 pub mod proxy;

@@ -1,13 +1,14 @@
-//! Names of the bugs that can be planted in the bundled broker, so that the checker itself is tested.
+//! Names of the bugs that can be planted in the bundled broker or in clients, so that the checker itself is tested.
 //!
-//! The broker carries the bugs; this module only names them and says which anomaly must be found.
+//! Broker and clients carry the bugs; this module only names them and says which anomaly must be found.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use workloads::member::MemberBug;
 
-/// A bug that the bundled broker can be started with.
+/// A bug that the bundled broker, or a client, can be started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlantedBug {
@@ -17,15 +18,31 @@ pub enum PlantedBug {
     SkipCrc,
     /// What an idempotent producer repeats is appended again.
     ForgetSequences,
+    /// Commits of members that are no longer in the group are accepted.
+    ForgetToFenceGeneration,
+    /// Members commit what they have not processed yet.
+    CommitBeforeProcessing,
 }
 
 impl PlantedBug {
     /// Every bug there is.
-    pub const ALL: [PlantedBug; 3] = [
+    pub const ALL: [PlantedBug; 5] = [
         PlantedBug::AckBeforeWrite,
         PlantedBug::SkipCrc,
         PlantedBug::ForgetSequences,
+        PlantedBug::ForgetToFenceGeneration,
+        PlantedBug::CommitBeforeProcessing,
     ];
+
+    /// Whether the broker carries it; the others are carried by clients.
+    pub fn is_in_the_broker(self) -> bool {
+        self.in_a_member().is_none()
+    }
+
+    /// The bug that members of a group carry.
+    pub fn in_a_member(self) -> Option<MemberBug> {
+        (self == PlantedBug::CommitBeforeProcessing).then_some(MemberBug::CommitBeforeProcessing)
+    }
 
     /// The name on the command line and in the manifest.
     pub fn name(self) -> &'static str {
@@ -33,6 +50,8 @@ impl PlantedBug {
             PlantedBug::AckBeforeWrite => "ack-before-write",
             PlantedBug::SkipCrc => "skip-crc",
             PlantedBug::ForgetSequences => "forget-sequences",
+            PlantedBug::ForgetToFenceGeneration => "forget-to-fence-generation",
+            PlantedBug::CommitBeforeProcessing => "commit-before-processing",
         }
     }
 
@@ -42,6 +61,8 @@ impl PlantedBug {
             PlantedBug::AckBeforeWrite => "lost",
             PlantedBug::SkipCrc => "torn",
             PlantedBug::ForgetSequences => "log_duplicates",
+            PlantedBug::ForgetToFenceGeneration => "zombie_overlap",
+            PlantedBug::CommitBeforeProcessing => "unprocessed",
         }
     }
 }
@@ -54,7 +75,9 @@ impl fmt::Display for PlantedBug {
 
 /// A name that is no planted bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no planted bug is called {0:?}; there are: ack-before-write, skip-crc, forget-sequences")]
+#[error(
+    "no planted bug is called {0:?}; there are: ack-before-write, skip-crc, forget-sequences, forget-to-fence-generation, commit-before-processing"
+)]
 pub struct UnknownBug(String);
 
 impl FromStr for PlantedBug {

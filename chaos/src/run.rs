@@ -37,14 +37,22 @@ pub const EVIDENCE_FILE: &str = "evidence.json";
 /// The histories, in the run folder.
 pub const HISTORIES_FOLDER: &str = "histories";
 
+/// What the checker has to know of a group, in the run folder ([`crate::checker::group::GroupContext`]).
+pub const GROUP_FILE: &str = "group.json";
+
 /// The history of the final read, in that folder.
-const FINAL_READ_FILE: &str = "final-read.bin";
+pub(crate) const FINAL_READ_FILE: &str = "final-read.bin";
 /// The history of the faults, in that folder.
-const FAULTS_FILE: &str = "faults.bin";
+pub(crate) const FAULTS_FILE: &str = "faults.bin";
 
 /// Name of a producer's history in that folder.
 pub fn producer_history(producer: u64) -> String {
     format!("producer-{producer}.bin")
+}
+
+/// Name of a member's history in that folder.
+pub fn member_history(member: u32) -> String {
+    format!("member-{member}.bin")
 }
 
 /// How often waits look at their flags.
@@ -116,6 +124,17 @@ pub enum RunError {
     /// The target cannot take a fault of the scenario: inconclusive.
     #[error("this target cannot take a fault aimed at: {}; choose another target or scenario", names(.0))]
     CannotTake(Vec<Role>),
+    /// The target cannot serve the scenario's group: inconclusive.
+    #[error(
+        "this target cannot take the group of the scenario: {0}; choose another target, or another --group-protocol"
+    )]
+    CannotTakeGroup(String),
+    /// The group does not settle before anything was done to it: inconclusive.
+    #[error("the group does not settle before any fault: {0}; look into the broker's log, or raise settle_within_ms")]
+    NotSettled(String),
+    /// A request around the load failed.
+    #[error(transparent)]
+    Admin(#[from] workloads::native::ClientError),
     /// The machine or the harness failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -145,7 +164,7 @@ impl RunError {
     /// The process's exit code: 2 when the target cannot take the fault, 3 for the environment.
     pub fn exit_code(&self) -> u8 {
         match self {
-            RunError::CannotTake(_) => 2,
+            RunError::CannotTake(_) | RunError::CannotTakeGroup(_) | RunError::NotSettled(_) => 2,
             _ => 3,
         }
     }
@@ -321,6 +340,7 @@ fn producer_spec(scenario: &Scenario, seed: u64, address: SocketAddr, producer: 
         producer,
         topic: workload.topic.clone(),
         partitions: workload.partitions,
+        first_partition: 0,
         record_bytes: workload.record_bytes,
         batch_records: (records(workload.batch_records.min), records(workload.batch_records.max)),
         acks: workload.acks,
@@ -480,7 +500,7 @@ impl Timeline<'_> {
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
     let io = |source| RunError::Io {
         path: path.to_path_buf(),
         source,

@@ -4,6 +4,7 @@
 //! anything starts. The files in `chaos/scenarios/` are embedded. This module draws no times: see [`crate::schedule`].
 
 mod fault;
+pub mod group;
 mod wire;
 
 use std::ops::Range;
@@ -13,6 +14,8 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use workloads::sequenced::Acks;
+
+pub use group::{GroupWorkload, Trigger, TriggerKind};
 
 use crate::cluster::Role;
 use crate::proxy::{Api, Ending, Then};
@@ -41,6 +44,9 @@ pub struct Scenario {
     pub why: String,
     /// What clients do meanwhile.
     pub workload: Workload,
+    /// Who consumes meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupWorkload>,
     /// What must be reached without a fault, or the run says nothing.
     pub steady: Steady,
     /// Carried out one after another.
@@ -343,6 +349,9 @@ impl Scenario {
         for fault in &mut self.faults {
             fault.repeat = repeat;
         }
+        for trigger in self.group.iter_mut().flat_map(|group| &mut group.triggers) {
+            trigger.repeat = repeat;
+        }
         Ok(self)
     }
 
@@ -364,9 +373,24 @@ impl Scenario {
         }
     }
 
+    /// Names of the topics that it makes.
+    pub fn topics(&self) -> Vec<String> {
+        let more = self.group.iter().flat_map(|group| &group.more_topics);
+        let own = std::iter::once(self.workload.topic.clone());
+        own.chain(more.map(|topic| topic.name.clone())).collect()
+    }
+
+    /// The same scenario with `prefix` in front of the names of its topics and its group, for a broker that others use, too.
+    #[must_use]
+    pub fn with_names_behind(mut self, prefix: &str) -> Self {
+        self.workload.topic.insert_str(0, prefix);
+        self.group = self.group.map(|group| group.with_names_behind(prefix));
+        self
+    }
+
     /// Whether what comes twice can be explained: by answers that were lost on a way that is watched.
     fn is_explainable(&self) -> bool {
-        self.faults.iter().all(|fault| fault.kind.is_on_the_way())
+        self.group.is_none() && self.faults.iter().all(|fault| fault.kind.is_on_the_way())
     }
 
     /// Whether clients have to go through the fault proxy.

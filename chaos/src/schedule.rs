@@ -13,6 +13,10 @@ use crate::cluster::Role;
 use crate::proxy::{MILLION, ProxyFault};
 use crate::scenario::{FaultKind, Scenario, Span};
 
+mod triggers;
+
+pub use triggers::{GroupAction, TimedTrigger};
+
 /// What is done at one point of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
@@ -66,6 +70,9 @@ pub struct Schedule {
     pub seed: u64,
     /// The timeline.
     pub actions: Vec<TimedAction>,
+    /// What befalls the members of a group, each once the group has settled after the one before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<TimedTrigger>,
 }
 
 impl Schedule {
@@ -107,17 +114,23 @@ impl Schedule {
             scenario: scenario.name.clone(),
             seed,
             actions,
+            triggers: match &scenario.group {
+                Some(group) => triggers::draw(group, seed),
+                None => Vec::new(),
+            },
         }
     }
 
     /// Number of faults in it.
     pub fn faults(&self) -> u32 {
-        self.actions.last().map_or(0, |timed| timed.fault)
+        let of_actions = self.actions.last().map_or(0, |timed| timed.fault);
+        of_actions.max(self.triggers.last().map_or(0, |timed| timed.fault))
     }
 
     /// Sum of all waits, without the time that starting takes.
     pub fn waits(&self) -> Duration {
-        self.actions.iter().map(TimedAction::after).sum()
+        let actions: Duration = self.actions.iter().map(TimedAction::after).sum();
+        actions + self.triggers.iter().map(TimedTrigger::waits).sum::<Duration>()
     }
 }
 

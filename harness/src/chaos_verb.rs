@@ -4,6 +4,7 @@
 //! `assay chaos check DIR` judges such a folder again from its files alone, and `assay chaos replay DIR` runs its schedule again.
 
 mod cluster;
+pub mod host;
 mod manifest;
 mod progress;
 mod seeds;
@@ -17,11 +18,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail};
 use broker_under_test::Config;
 use chaos::run::{SCENARIO_FILE, SCHEDULE_FILE};
+use chaos::scenario::GroupWorkload;
 use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, scenario};
+use workloads::member::{Commits, GroupProtocol};
 
 use crate::output::{self, wrapped};
 use crate::run_verb::seed_from_clock;
-use crate::target::bundled;
+use crate::target::{TargetName, bundled};
 use crate::{EXIT_INTERRUPTED, run_folder};
 use manifest::Manifest;
 use session::{End, Order};
@@ -75,26 +78,41 @@ struct RunArgs {
     /// Names as in `assay chaos list`, or paths of .toml files
     #[arg(value_name = "NAME|FILE")]
     scenarios: Vec<String>,
-    /// What is broken
+    /// What is broken: bundled, and for scenarios with a group also kafka (started by the suite) or kafka://host:port
     #[arg(long, value_name = "TARGET", default_value = bundled::NAME)]
-    target: String,
+    target: TargetName,
     /// Fixes what the faults strike and when, and the sizes of the batches; chosen from the clock and recorded when it is not given
     #[arg(long)]
     seed: Option<u64>,
     /// Run each scenario with so many seeds, counting up from --seed or 1, and keep the folders of those that do not hold
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "keep_data")]
     seeds: Option<u32>,
+    /// Seeds that are carried out at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), requires = "seeds")]
+    at_a_time: u32,
     /// Whether producers number their batches, so that the broker can tell a repeated one, instead of what the scenario says. With on
     /// nothing may come twice; with off what comes twice must be explained by a response that was lost on the way
     #[arg(long, value_name = "on|off")]
     idempotence: Option<Switch>,
+    /// How a group agrees on who reads what, instead of what the scenario says; eager is range, cooperative is cooperative-sticky, consumer is
+    /// KIP-848
+    #[arg(long, value_name = "eager|roundrobin|cooperative|consumer", value_parser = parse_protocol)]
+    group_protocol: Option<GroupProtocol>,
+    /// When members of a group commit, instead of what the scenario says: auto-at-hand-over, auto-after-processing, sync-per-record,
+    /// sync-per-batch, async-per-batch, before-processing. Where commits don't follow processing, records that are moved past are counted
+    #[arg(long, value_name = "POLICY", value_parser = parse_commits)]
+    commits: Option<Commits>,
+    /// Whether members of a group have a group.instance.id, instead of what the scenario says
+    #[arg(long, value_name = "on|off")]
+    static_membership: Option<Switch>,
     /// How often each fault comes, instead of what the scenario says
     #[arg(long, value_name = "N")]
     repeat: Option<u32>,
     /// One setting of the broker; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
-    /// A bug to plant into the broker: ack-before-write, skip-crc, forget-sequences; the run must find it
+    /// A bug to plant: ack-before-write, skip-crc, forget-sequences, forget-to-fence-generation into the broker, commit-before-processing into
+    /// members of a group; the run must find it
     #[arg(long, value_name = "BUG")]
     planted: Option<PlantedBug>,
     #[command(flatten)]
@@ -123,6 +141,43 @@ struct Place {
     /// Keep the broker's data even if every invariant holds
     #[arg(long)]
     keep_data: bool,
+}
+
+/// The group of a scenario as the command line wants it.
+fn group(args: &RunArgs, group: Option<GroupWorkload>) -> anyhow::Result<Option<GroupWorkload>> {
+    let is_changed = args.group_protocol.is_some() || args.commits.is_some() || args.static_membership.is_some();
+    let Some(mut group) = group else {
+        if is_changed && !args.scenarios.is_empty() {
+            bail!("--group-protocol, --commits and --static-membership are for scenarios with a group");
+        }
+        return Ok(None);
+    };
+    if let Some(protocol) = args.group_protocol {
+        group = group.with_protocol(protocol);
+    }
+    if let Some(commits) = args.commits {
+        group = group.with_commits(commits);
+    }
+    if let Some(switch) = args.static_membership {
+        group.static_membership = switch == Switch::On;
+    }
+    group.planted = args.planted.and_then(PlantedBug::in_a_member);
+    Ok(Some(group))
+}
+
+fn parse_protocol(name: &str) -> Result<GroupProtocol, String> {
+    let name = match name {
+        "eager" => "range",
+        "cooperative" => "cooperative-sticky",
+        name => name,
+    };
+    let found = GroupProtocol::ALL.into_iter().find(|protocol| protocol.name() == name);
+    found.ok_or_else(|| "there are: eager (range), roundrobin, cooperative (cooperative-sticky), consumer".to_owned())
+}
+
+fn parse_commits(name: &str) -> Result<Commits, String> {
+    let found = Commits::ALL.into_iter().find(|commits| commits.name() == name);
+    found.ok_or_else(|| format!("there are: {}", Commits::ALL.map(Commits::name).join(", ")))
 }
 
 fn parse_setting(pair: &str) -> Result<(String, String), String> {
@@ -182,15 +237,12 @@ fn list() -> anyhow::Result<ExitCode> {
 }
 
 fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
-    if args.target != bundled::NAME {
-        bail!(
-            "there is no target '{}' yet: `--target {}` is the bundled broker",
-            args.target,
-            bundled::NAME
-        );
-    }
-    for (key, value) in &args.set {
-        Config::default().set(key, value, "--set")?;
+    if args.target == TargetName::Bundled {
+        for (key, value) in &args.set {
+            Config::default().set(key, value, "--set")?;
+        }
+    } else if args.planted.is_some_and(PlantedBug::is_in_the_broker) {
+        bail!("bugs are planted into the bundled broker only: leave --target out");
     }
     let names = match args.scenarios.as_slice() {
         [] => scenario::embedded_names(),
@@ -212,7 +264,9 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             let changed = scenario.with_idempotence(switch == Switch::On);
             scenario = changed.map_err(anyhow::Error::msg)?;
         }
+        scenario.group = group(args, scenario.group)?;
         orders.push(Order {
+            target: args.target.clone(),
             schedule: Schedule::from(&scenario, seed),
             scenario,
             settings: settings.clone(),
@@ -225,7 +279,7 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
     let mut worst = Verdict::Holds;
     for order in orders {
         let verdict = match args.seeds {
-            Some(seeds) => seeds::carry_out(order, seeds, &args.place.out, interrupt)?,
+            Some(seeds) => seeds::carry_out(&order, seeds, args.at_a_time, &args.place.out, interrupt)?,
             None => session::carry_out(&order, &args.place.out, interrupt)?.verdict(),
         };
         match verdict {
@@ -251,7 +305,9 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
 fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
     let manifest: Manifest = read_json(&Manifest::path_in(&args.run))?;
     let before: Findings = read_json(&args.run.join(session::FINDINGS_FILE))?;
+    let target = manifest.target.as_deref().unwrap_or(bundled::NAME);
     let order = Order {
+        target: target.parse().map_err(anyhow::Error::msg)?,
         scenario: read_json(&args.run.join(SCENARIO_FILE))?,
         schedule: read_json(&args.run.join(SCHEDULE_FILE))?,
         settings: manifest.settings,

@@ -19,6 +19,7 @@ mod interrupt;
 mod list_verb;
 mod load_verb;
 mod measure;
+mod members;
 mod process;
 mod progress;
 mod report_verb;

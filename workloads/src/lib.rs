@@ -9,6 +9,7 @@ pub mod definition;
 pub mod facts;
 pub mod history;
 pub mod load;
+pub mod member;
 pub mod native;
 pub mod payload;
 pub mod plan;

@@ -16,6 +16,7 @@ use crate::blocks::{BlockWriter, BlocksSpec, Written};
 use crate::load::{
     self, ConsumeSpec, ConsumeTick, Consumed, Consumer, Engine, LoadSpec, Loaded, ProducedTick, Tick, TickJoiner,
 };
+use crate::member::{self, MemberNote, MemberSpec, MembersError};
 use crate::native::bare::{BareClient, BareReceiveSpec, BareServeSpec, BareServed, serve};
 use crate::native::bare_produce::{AppendSpec, Appender, BareFile, BareTaken, take};
 use crate::native::endpoint::Bootstrap;
@@ -42,6 +43,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Ticks that wait to be written.
 const TICKS_WAITING_MAX: usize = 8;
+
+/// Notes of members that wait to be written.
+const NOTES_WAITING_MAX: usize = 1_024;
 
 /// Exit code of a worker that did its task.
 pub const EXIT_DONE: u8 = 0;
@@ -220,6 +224,16 @@ pub enum WorkerSpec {
         /// File that the [`PreloadIndex`] is written to.
         index: PathBuf,
     },
+    /// Be members of a consumer group; see [`crate::member`]. After `go` each line on stdin is a command to one of them, until `quit`.
+    Members {
+        /// Brokers to begin with.
+        address: Bootstrap,
+        /// TLS and SASL.
+        #[serde(default)]
+        security: Security,
+        /// Who; they begin after `go`.
+        members: Vec<MemberSpec>,
+    },
     /// Check a topic.
     Verify {
         /// Brokers to begin with.
@@ -252,6 +266,8 @@ pub enum WorkerEvent {
     Produced(ProducedTick),
     /// How far a window of [`WorkerSpec::Consume`] is.
     Received(ConsumeTick),
+    /// What a member of [`WorkerSpec::Members`] tells.
+    Member(MemberNote),
     /// The task, or a window of it, is over.
     Done {
         /// What came of it.
@@ -293,6 +309,8 @@ pub enum WorkerResult {
     },
     /// Of [`WorkerSpec::Verify`].
     Checks(Vec<Check>),
+    /// Of [`WorkerSpec::Members`]: all of them have closed.
+    Closed,
 }
 
 /// Why a worker stopped.
@@ -304,6 +322,8 @@ enum WorkerError {
     Command(String),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Members(#[from] MembersError),
     #[error("stdin or stdout: {0}")]
     Pipe(#[from] io::Error),
 }
@@ -437,6 +457,11 @@ impl<I: BufRead, O: Write + Send> Driver<'_, I, O> {
                     Ok(WorkerResult::Consumed(Box::new(consumed)))
                 });
             }
+            WorkerSpec::Members {
+                address,
+                security,
+                members,
+            } => return self.members(&address, &security, &members),
             WorkerSpec::BareReceive {
                 address,
                 receive,
@@ -549,6 +574,26 @@ impl<I: BufRead, O: Write + Send> Driver<'_, I, O> {
         Ok(())
     }
 
+    /// Says `ready`, and after `go` hosts members until `quit`.
+    fn members(&mut self, address: &Bootstrap, security: &Security, members: &[MemberSpec]) -> Result<(), WorkerError> {
+        self.say(&WorkerEvent::Ready { warmup: None })?;
+        if !self.go_again()? {
+            return Ok(());
+        }
+        let (input, output) = (&mut self.input, &mut self.output);
+        let (result, written) = std::thread::scope(|scope| {
+            let (notes, told) = sync_channel(NOTES_WAITING_MAX);
+            let writer = scope.spawn(move || told.iter().try_for_each(|event| write_line(output, &event)));
+            let result = member::host(address, security, members, &notes, || read_line(input));
+            drop(notes);
+            (result, writer.join())
+        });
+        written.map_err(|_| io::Error::other("the thread that writes notes panicked"))??;
+        result?;
+        let result = WorkerResult::Closed;
+        Ok(self.say(&WorkerEvent::Done { result })?)
+    }
+
     /// Waits for a command: true for `go`, false for `quit` or the end of stdin.
     fn go_again(&mut self) -> Result<bool, WorkerError> {
         match self.line()?.trim() {
@@ -559,14 +604,18 @@ impl<I: BufRead, O: Write + Send> Driver<'_, I, O> {
     }
 
     fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.input.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)?;
-        Ok(line)
+        read_line(&mut self.input)
     }
 
     fn say(&mut self, event: &WorkerEvent) -> io::Result<()> {
         write_line(&mut self.output, event)
     }
+}
+
+fn read_line(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    input.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)?;
+    Ok(line)
 }
 
 fn write_line(output: &mut impl Write, event: &WorkerEvent) -> io::Result<()> {

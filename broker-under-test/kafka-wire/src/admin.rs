@@ -17,6 +17,7 @@ pub const CLIENT_ID: &str = "assay";
 const API_VERSIONS_VERSION: i16 = 3;
 const METADATA_VERSION: i16 = 7;
 const CREATE_TOPICS_VERSION: i16 = 4;
+const CREATE_PARTITIONS_VERSION: i16 = 1;
 const DELETE_TOPICS_VERSION: i16 = 3;
 const DESCRIBE_CONFIGS_VERSION: i16 = 3;
 const LIST_OFFSETS_VERSION: i16 = 2;
@@ -362,6 +363,32 @@ pub fn encode_create_topics(out: &mut Vec<u8>, correlation_id: i32, topics: &[To
 /// # Errors
 /// Bytes that are no answer.
 pub fn decode_create_topics(frame: &[u8]) -> Result<Vec<TopicOutcome>> {
+    decode_outcomes(frame, true)
+}
+
+/// Appends a CreatePartitions request for one topic, which is to have `partitions` of them; where they are put is left to the broker.
+pub fn encode_create_partitions(out: &mut Vec<u8>, correlation_id: i32, topic: &str, partitions: i32, timeout_ms: i32) {
+    let start = start_request(
+        out,
+        ApiKey::CreatePartitions,
+        CREATE_PARTITIONS_VERSION,
+        correlation_id,
+        CLIENT_ID,
+    );
+    out.put_array_len(1, false);
+    out.put_string(topic, false);
+    out.put_i32(partitions);
+    out.put_i32(-1); // no assignments
+    out.put_i32(timeout_ms);
+    out.put_u8(0); // not only validated
+    finish_frame(out, start);
+}
+
+/// Reads a CreatePartitions answer behind the frame's length.
+///
+/// # Errors
+/// Bytes that are no answer.
+pub fn decode_create_partitions(frame: &[u8]) -> Result<Vec<TopicOutcome>> {
     decode_outcomes(frame, true)
 }
 

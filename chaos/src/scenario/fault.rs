@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::group::{self, MEMBERS_MAX, Trigger, TriggerKind};
 use super::wire::{Checked, MinMax};
-use super::{FaultKind, Place, REPEAT_MAX, Role, Span, TIME_MS_MAX};
+use super::{FaultKind, PARTITIONS_MAX, Place, REPEAT_MAX, Role, Span, TIME_MS_MAX};
 use crate::proxy::{Api, Ending, Then};
 
 /// Most requests or responses that a fault lets pass before it strikes.
@@ -28,6 +29,11 @@ pub(super) struct Fault {
     then: Option<Spanned<String>>,
     by_ms: Option<Spanned<MinMax>>,
     for_ms: Option<Spanned<MinMax>>,
+    run_percent: Option<Spanned<u32>>,
+    members: Option<Spanned<MinMax>>,
+    by: Option<Spanned<MinMax>>,
+    topics: Option<Spanned<Vec<String>>>,
+    of: Option<Spanned<Vec<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -46,12 +52,109 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("refuse", &["for_ms", "ready_within_ms"]),
 ];
 
+/// What a fault is aimed at that befalls members of a group.
+const CONSUMER: &str = "consumer";
+
+/// The kinds that befall members, with the keys that they take beside those that all have.
+const TRIGGERS: [(&str, &[&str]); 10] = [
+    ("kill", &["heal_after_ms"]),
+    ("pause", &["for_ms"]),
+    ("slow-handler", &["for_ms"]),
+    ("starve", &["for_ms", "run_percent"]),
+    ("join", &["members"]),
+    ("leave", &[]),
+    ("rolling-restart", &[]),
+    ("add-partitions", &["by"]),
+    ("subscribe", &["topics"]),
+    (
+        "any",
+        &["of", "heal_after_ms", "for_ms", "run_percent", "members", "by"],
+    ),
+];
+
 impl Fault {
+    /// Whether it befalls members of a group.
+    pub(super) fn is_of_a_group(&self) -> bool {
+        self.aim.role.get_ref() == CONSUMER
+    }
+
+    /// Where it is.
+    pub(super) fn span(&self) -> std::ops::Range<usize> {
+        self.aim.role.span()
+    }
+
+    /// A trigger of a group.
+    pub(super) fn trigger(&self, place: &Place<'_>) -> Checked<Trigger> {
+        let name = self.takes_only_its_own(place, &TRIGGERS)?;
+        Ok(Trigger {
+            kind: self.trigger_kind(place, name)?,
+            repeat: place.bounded("repeat", &self.repeat, 1..=REPEAT_MAX)?,
+            gap_ms: place.range("gap_ms", &self.gap_ms, 0..=TIME_MS_MAX)?,
+        })
+    }
+
+    fn trigger_kind(&self, place: &Place<'_>, name: &str) -> Checked<TriggerKind> {
+        let for_ms = || self.span_of(place, "for_ms", &self.for_ms, 1..=TIME_MS_MAX);
+        let of = |value: &Option<Spanned<Vec<String>>>, key: &str| match value {
+            Some(value) => group::subscription(place, value),
+            None => Err(self.missing(place, key)),
+        };
+        Ok(match name {
+            "kill" => TriggerKind::Kill {
+                heal_after_ms: self.span_of(place, "heal_after_ms", &self.heal_after_ms, 0..=TIME_MS_MAX)?,
+            },
+            "pause" => TriggerKind::Pause { for_ms: for_ms()? },
+            "slow-handler" => TriggerKind::SlowHandler { for_ms: for_ms()? },
+            "starve" => TriggerKind::Starve {
+                for_ms: for_ms()?,
+                run_percent: match &self.run_percent {
+                    Some(percent) => place.bounded("run_percent", percent, 1..=99)?,
+                    None => return Err(self.missing(place, "run_percent")),
+                },
+            },
+            "join" => TriggerKind::Join {
+                members: self.span_of(place, "members", &self.members, 1..=u64::from(MEMBERS_MAX))?,
+            },
+            "leave" => TriggerKind::Leave,
+            "rolling-restart" => TriggerKind::RollingRestart,
+            "add-partitions" => TriggerKind::AddPartitions {
+                by: self.span_of(place, "by", &self.by, 1..=u64::from(PARTITIONS_MAX))?,
+            },
+            "subscribe" => TriggerKind::Subscribe {
+                topics: of(&self.topics, "topics")?,
+            },
+            _ => {
+                let Some(kinds) = &self.of else {
+                    return Err(self.missing(place, "of"));
+                };
+                let kind = |name: &String| match TRIGGERS.iter().any(|kind| kind.0 == name.as_str()) && name != "any" {
+                    true => self.trigger_kind(place, name),
+                    false => {
+                        let message = format!("there is no trigger called {name:?}");
+                        Err(place.error(
+                            kinds.span(),
+                            message,
+                            format!("the triggers there are: {}", names(&TRIGGERS)),
+                        ))
+                    }
+                };
+                let of: Vec<TriggerKind> = kinds.get_ref().iter().map(kind).collect::<Checked<_>>()?;
+                if of.is_empty() {
+                    return Err(place.error(kinds.span(), "of is empty", "name one trigger at least"));
+                }
+                TriggerKind::Any { of }
+            }
+        })
+    }
+
     pub(super) fn check(&self, place: &Place<'_>) -> Checked<super::Fault> {
         let kind = self.kind(place)?;
         let role_name = self.aim.role.get_ref();
         let Some(role) = Role::ALL.into_iter().find(|role| role.name() == role_name) else {
-            let remedy = format!("the roles there are: {}", Role::ALL.map(Role::name).join(", "));
+            let remedy = format!(
+                "the roles there are: {}, and {CONSUMER} with a [group]",
+                Role::ALL.map(Role::name).join(", ")
+            );
             let message = format!("nobody plays the role {role_name:?}");
             return Err(place.error(self.aim.role.span(), message, remedy));
         };
@@ -61,7 +164,7 @@ impl Fault {
             repeat: place.bounded("repeat", &self.repeat, 1..=REPEAT_MAX)?,
             gap_ms: place.range("gap_ms", &self.gap_ms, 0..=TIME_MS_MAX)?,
             heal_after_ms: match kind {
-                FaultKind::Kill => self.span(place, "heal_after_ms", &self.heal_after_ms, 0..=TIME_MS_MAX)?,
+                FaultKind::Kill => self.span_of(place, "heal_after_ms", &self.heal_after_ms, 0..=TIME_MS_MAX)?,
                 _ => Span { min: 0, max: 0 },
             },
             ready_within_ms: match (&self.ready_within_ms, kind) {
@@ -72,12 +175,13 @@ impl Fault {
         })
     }
 
-    fn kind(&self, place: &Place<'_>) -> Checked<FaultKind> {
+    /// The kind's name, if it is one of `kinds` and has no key of another.
+    fn takes_only_its_own(&self, place: &Place<'_>, kinds: &[(&str, &[&str])]) -> Checked<&str> {
         let name = self.kind.get_ref().as_str();
-        let Some((_, takes)) = KINDS.into_iter().find(|kind| kind.0 == name) else {
+        let Some((_, takes)) = kinds.iter().find(|kind| kind.0 == name) else {
             let message = format!("there is no fault called {name:?} yet");
-            let kinds = KINDS.map(|kind| format!("{:?}", kind.0)).join(", ");
-            return Err(place.error(self.kind.span(), message, format!("the faults there are: {kinds}")));
+            let remedy = format!("the faults there are: {}", names(kinds));
+            return Err(place.error(self.kind.span(), message, remedy));
         };
         let given = [
             ("heal_after_ms", self.heal_after_ms.as_ref().map(Spanned::span)),
@@ -88,6 +192,11 @@ impl Fault {
             ("then", self.then.as_ref().map(Spanned::span)),
             ("by_ms", self.by_ms.as_ref().map(Spanned::span)),
             ("for_ms", self.for_ms.as_ref().map(Spanned::span)),
+            ("run_percent", self.run_percent.as_ref().map(Spanned::span)),
+            ("members", self.members.as_ref().map(Spanned::span)),
+            ("by", self.by.as_ref().map(Spanned::span)),
+            ("topics", self.topics.as_ref().map(Spanned::span)),
+            ("of", self.of.as_ref().map(Spanned::span)),
         ];
         for (key, span) in given {
             if let Some(span) = span.filter(|_| !takes.contains(&key)) {
@@ -99,6 +208,11 @@ impl Fault {
                 ));
             }
         }
+        Ok(name)
+    }
+
+    fn kind(&self, place: &Place<'_>) -> Checked<FaultKind> {
+        let name = self.takes_only_its_own(place, &KINDS)?;
         Ok(match name {
             "cut" => FaultKind::Cut {
                 ending: self.ending(place)?,
@@ -121,10 +235,10 @@ impl Fault {
             "delay-response" => FaultKind::DelayResponse {
                 api: self.api(place)?,
                 nth: self.nth(place)?,
-                by_ms: self.span(place, "by_ms", &self.by_ms, 1..=TIME_MS_MAX)?,
+                by_ms: self.span_of(place, "by_ms", &self.by_ms, 1..=TIME_MS_MAX)?,
             },
             "refuse" => FaultKind::Refuse {
-                for_ms: self.span(place, "for_ms", &self.for_ms, 1..=TIME_MS_MAX)?,
+                for_ms: self.span_of(place, "for_ms", &self.for_ms, 1..=TIME_MS_MAX)?,
             },
             _ => FaultKind::Kill,
         })
@@ -142,10 +256,10 @@ impl Fault {
     }
 
     fn nth(&self, place: &Place<'_>) -> Checked<Span> {
-        self.span(place, "nth", &self.nth, 1..=NTH_MAX)
+        self.span_of(place, "nth", &self.nth, 1..=NTH_MAX)
     }
 
-    fn span(
+    fn span_of(
         &self,
         place: &Place<'_>,
         key: &str,
@@ -176,4 +290,9 @@ impl Fault {
         let message = format!("a fault {:?} needs {key}", self.kind.get_ref());
         place.error(self.kind.span(), message, format!("add {key} to this [[fault]]"))
     }
+}
+
+fn names(kinds: &[(&str, &[&str])]) -> String {
+    let quoted: Vec<String> = kinds.iter().map(|kind| format!("{:?}", kind.0)).collect();
+    quoted.join(", ")
 }

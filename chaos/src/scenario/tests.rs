@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod group;
+
 fn kill_broker() -> &'static str {
     embedded_text("kill-broker").unwrap()
 }

@@ -5,16 +5,19 @@ use toml::Spanned;
 use workloads::sequenced::{Acks, RECORD_BYTES_MIN};
 
 use super::fault::Fault;
+use super::group::Group;
 use super::{
     BATCH_BYTES_MAX, BURST_MS_MAX, IN_FLIGHT_MAX, OVERTAKES, PARTITIONS_MAX, PRODUCERS_MAX, Place, ScenarioError,
     TIME_MS_MAX,
 };
+use crate::checker::group::GroupRules;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scenario {
     why: Spanned<String>,
     workload: Workload,
+    group: Option<Group>,
     #[serde(default)]
     steady: Steady,
     #[serde(default)]
@@ -80,6 +83,22 @@ struct Invariants {
     offsets_dense: Option<bool>,
     always_starts: Option<bool>,
     stays_up: Option<bool>,
+    undelivered: Option<Spanned<Bound>>,
+    redelivered: Option<Spanned<Bound>>,
+    redelivered_beyond_budget: Option<Spanned<Bound>>,
+    skipped: Option<Spanned<Bound>>,
+    unprocessed: Option<Spanned<Bound>>,
+    inconsistent_offset: Option<Spanned<Bound>>,
+    reordered_poll: Option<Spanned<Bound>>,
+    unowned_poll: Option<Spanned<Bound>>,
+    corrupted_poll: Option<Spanned<Bound>>,
+    commit_regress: Option<Spanned<Bound>>,
+    zombie_overlap: Option<Spanned<Bound>>,
+    stalled: Option<Spanned<Bound>>,
+    unsettled: Option<Spanned<Bound>>,
+    stalled_ms: Option<Spanned<u64>>,
+    settles_within_ms: Option<Spanned<u64>>,
+    recovers_within_ms: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +121,30 @@ impl Scenario {
         }
         let workload = self.workload.check(place)?;
         let steady = self.steady.check(place, workload.warm_up_ms)?;
-        let faults = self
-            .fault
+        let (triggers, faults): (Vec<&Fault>, Vec<&Fault>) = self.fault.iter().partition(|fault| fault.is_of_a_group());
+        let group = match &self.group {
+            Some(group) => {
+                if let Some(other) = faults.first() {
+                    let message = "a scenario with a [group] has faults of its members only";
+                    return Err(place.error(other.span(), message, "aim it at { role = \"consumer\" }"));
+                }
+                let triggers = triggers.iter().map(|fault| fault.trigger(place));
+                let rules = self.invariants.group_rules(place)?;
+                Some(group.check(place, &name, &workload, triggers.collect::<Checked<Vec<_>>>()?, rules)?)
+            }
+            None => {
+                if let Some(trigger) = triggers.first() {
+                    let message = "nobody consumes in this scenario";
+                    return Err(place.error(trigger.span(), message, "add a [group]"));
+                }
+                if let Some((key, span)) = self.invariants.of_groups().into_iter().next() {
+                    let message = format!("{key} is asked of a group, and there is none");
+                    return Err(place.error(span, message, "add a [group], or leave it out"));
+                }
+                None
+            }
+        };
+        let faults = faults
             .iter()
             .map(|fault| fault.check(place))
             .collect::<Checked<Vec<_>>>()?;
@@ -114,6 +155,7 @@ impl Scenario {
             // Lines are broken anew wherever it is shown.
             why: self.why.get_ref().split_whitespace().collect::<Vec<_>>().join(" "),
             workload,
+            group,
             steady,
             faults,
             invariants,
@@ -207,6 +249,90 @@ impl Steady {
 }
 
 impl Invariants {
+    /// The keys that only a group has, each with its place.
+    fn of_groups(&self) -> Vec<(&'static str, std::ops::Range<usize>)> {
+        let bounds = [
+            ("undelivered", &self.undelivered),
+            ("redelivered", &self.redelivered),
+            ("redelivered_beyond_budget", &self.redelivered_beyond_budget),
+            ("skipped", &self.skipped),
+            ("unprocessed", &self.unprocessed),
+            ("inconsistent_offset", &self.inconsistent_offset),
+            ("reordered_poll", &self.reordered_poll),
+            ("unowned_poll", &self.unowned_poll),
+            ("corrupted_poll", &self.corrupted_poll),
+            ("commit_regress", &self.commit_regress),
+            ("zombie_overlap", &self.zombie_overlap),
+            ("stalled", &self.stalled),
+            ("unsettled", &self.unsettled),
+        ];
+        let times = [
+            ("stalled_ms", &self.stalled_ms),
+            ("settles_within_ms", &self.settles_within_ms),
+            ("recovers_within_ms", &self.recovers_within_ms),
+        ];
+        let bounds = bounds
+            .into_iter()
+            .map(|(key, value)| (key, value.as_ref().map(Spanned::span)));
+        let times = times
+            .into_iter()
+            .map(|(key, value)| (key, value.as_ref().map(Spanned::span)));
+        bounds
+            .chain(times)
+            .filter_map(|(key, span)| Some((key, span?)))
+            .collect()
+    }
+
+    /// What is asked of a group.
+    fn group_rules(&self, place: &Place<'_>) -> Checked<GroupRules> {
+        let bound = |key: &str, value: &Option<Spanned<Bound>>, default: super::Bound| {
+            let Some(value) = value else { return Ok(default) };
+            match value.get_ref() {
+                Bound::AtMost(count) => Ok(super::Bound::AtMost(*count)),
+                Bound::Word(word) if word == "counted" => Ok(super::Bound::Counted),
+                Bound::Word(word) => {
+                    let remedy = "write the number that is tolerated, such as 0, or \"counted\"";
+                    Err(place.error(value.span(), format!("{key} is {word:?}"), remedy))
+                }
+            }
+        };
+        let time = |key: &str, value: &Option<Spanned<u64>>, default: Option<u64>| match value {
+            Some(value) => place.bounded(key, value, 1..=TIME_MS_MAX).map(Some),
+            None => Ok(default),
+        };
+        let default = GroupRules::default();
+        Ok(GroupRules {
+            undelivered: bound("undelivered", &self.undelivered, default.undelivered)?,
+            redelivered: bound("redelivered", &self.redelivered, default.redelivered)?,
+            redelivered_beyond_budget: bound(
+                "redelivered_beyond_budget",
+                &self.redelivered_beyond_budget,
+                default.redelivered_beyond_budget,
+            )?,
+            skipped: bound("skipped", &self.skipped, default.skipped)?,
+            unprocessed: bound("unprocessed", &self.unprocessed, default.unprocessed)?,
+            inconsistent_offset: bound(
+                "inconsistent_offset",
+                &self.inconsistent_offset,
+                default.inconsistent_offset,
+            )?,
+            reordered_poll: bound("reordered_poll", &self.reordered_poll, default.reordered_poll)?,
+            unowned_poll: bound("unowned_poll", &self.unowned_poll, default.unowned_poll)?,
+            corrupted_poll: bound("corrupted_poll", &self.corrupted_poll, default.corrupted_poll)?,
+            commit_regress: bound("commit_regress", &self.commit_regress, default.commit_regress)?,
+            zombie_overlap: bound("zombie_overlap", &self.zombie_overlap, default.zombie_overlap)?,
+            stalled: bound("stalled", &self.stalled, default.stalled)?,
+            unsettled: bound("unsettled", &self.unsettled, default.unsettled)?,
+            stalled_ms: time("stalled_ms", &self.stalled_ms, default.stalled_ms)?,
+            settles_within_ms: time("settles_within_ms", &self.settles_within_ms, default.settles_within_ms)?,
+            recovers_within_ms: time(
+                "recovers_within_ms",
+                &self.recovers_within_ms,
+                default.recovers_within_ms,
+            )?,
+        })
+    }
+
     fn check(&self, place: &Place<'_>, faults: &[super::Fault]) -> Checked<super::Invariants> {
         let is_explainable = faults.iter().all(|fault| fault.kind.is_on_the_way());
         let bound = |key: &str, value: &Option<Spanned<Bound>>, default: super::Bound| match value {

@@ -31,6 +31,9 @@ pub struct Manifest {
     pub faults: u32,
     /// The bug that was planted into the target, if any.
     pub planted: Option<PlantedBug>,
+    /// What was broken, as `--target` names it; manifests of earlier versions mean the bundled broker.
+    #[serde(default)]
+    pub target: Option<String>,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
     /// The run folder's name whose schedule was carried out again.

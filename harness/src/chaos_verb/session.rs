@@ -6,21 +6,27 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use chaos::run::RunError;
-use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, render};
+use chaos::scenario::GroupWorkload;
+use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, group_run, render};
 
-use super::cluster::BundledCluster;
+use super::host::Host;
 use super::manifest::{Manifest, SCHEMA_VERSION};
 use super::progress::{Bar, scheduled};
 use crate::measure::machine;
+use crate::members::MemberProcesses;
 use crate::output::{self, wrapped};
 use crate::run_folder;
-use crate::run_verb::command;
+use crate::run_verb::{command, seed_from_clock};
+use crate::target::TargetName;
 
 /// The findings, in the run folder.
 pub const FINDINGS_FILE: &str = "findings.json";
 
 /// What is to be done.
+#[derive(Clone)]
 pub struct Order {
+    /// What is broken.
+    pub target: TargetName,
     /// The scenario.
     pub scenario: Scenario,
     /// Its timeline.
@@ -81,24 +87,54 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
 /// # Errors
 /// As [`carry_out`].
 pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> anyhow::Result<End> {
-    let (scenario, schedule) = (&order.scenario, &order.schedule);
+    let (mut scenario, mut schedule) = (order.scenario.clone(), order.schedule.clone());
+    if let TargetName::Cluster(_) = order.target {
+        // Nothing there may be taken for ours, and nothing of ours for theirs.
+        scenario = scenario.with_names_behind(&format!("assay-{:x}-", seed_from_clock()));
+        schedule = Schedule::from(&scenario, schedule.seed);
+    }
+    let (scenario, schedule) = (&scenario, &schedule);
     let mut manifest = manifest(order, folder);
     manifest.write(folder)?;
-    let mut cluster = BundledCluster::start_in(folder, &order.settings, order.planted)?;
-    manifest.targets.extend(cluster.receipt());
+    // What a group needs of its broker comes first, so that whoever asks for something else gets it.
+    let mut settings = scenario
+        .group
+        .as_ref()
+        .map(GroupWorkload::broker_settings)
+        .unwrap_or_default();
+    settings.extend(order.settings.clone());
+    let in_the_broker = order.planted.filter(|bug| bug.is_in_the_broker());
+    let mut host = Host::start(&order.target, folder, &settings, in_the_broker)?;
+    host.will_have(scenario.topics());
+    manifest.targets.extend(host.receipt());
     manifest.write(folder)?;
 
     let mut bar = (!order.is_quiet).then(|| Bar::start(scenario, schedule));
-    let carried_out = chaos::run::execute(scenario, schedule, &mut cluster, folder, interrupt, &mut |progress| {
+    let mut tell = |progress| {
         if let Some(bar) = &mut bar {
             bar.tell(progress);
         }
-    });
+    };
+    let carried_out = match &scenario.group {
+        None => chaos::run::execute(scenario, schedule, &mut host, folder, interrupt, &mut tell),
+        Some(_) => {
+            let mut members = MemberProcesses::of(host.address().into());
+            group_run::execute(
+                scenario,
+                schedule,
+                &mut host,
+                &mut members,
+                folder,
+                interrupt,
+                &mut tell,
+            )
+        }
+    };
     drop(bar);
-    drop(cluster);
+    drop(host);
     let summary = match carried_out {
         Ok(summary) => summary,
-        Err(error @ RunError::CannotTake(_)) => {
+        Err(error @ (RunError::CannotTake(_) | RunError::CannotTakeGroup(_) | RunError::NotSettled(_))) => {
             errln!("inconclusive: {error}");
             return Ok(End::Unjudged);
         }
@@ -175,6 +211,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         seed: order.schedule.seed,
         faults: order.schedule.faults(),
         planted: order.planted,
+        target: Some(order.target.to_string()),
         settings: order.settings.clone(),
         replay_of: order.replay_of.clone(),
         assay_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,7 +223,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
 
 /// The broker's data is needed only to look into a violation, and a hundred runs of it would fill the disk.
 fn remove_data(folder: &Path, keep: bool) {
-    let data: PathBuf = BundledCluster::data_dir(folder);
+    let data: PathBuf = Host::data_dir(folder);
     if keep {
         outln!("the broker's data and log are kept: {}", folder.display());
     } else if let Err(error) = std::fs::remove_dir_all(&data) {

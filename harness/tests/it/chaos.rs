@@ -15,7 +15,7 @@ const KILL_BROKER: &str = include_str!("../../../chaos/scenarios/kill-broker.tom
 /// More than ten times what any run here takes.
 const WATCHDOG: Duration = Duration::from_secs(180);
 /// History events have this size, and so has their file's header.
-const RECORD_BYTES: usize = 48;
+const RECORD_BYTES: usize = 56;
 
 /// A folder to run in, and the binary.
 struct Place(tempfile::TempDir);

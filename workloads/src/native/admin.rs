@@ -175,6 +175,20 @@ impl Admin {
             .try_for_each(|topic| self.wait_until_writable(&topic.name, topic.partitions))
     }
 
+    /// Gives a topic more partitions and waits until each has a leader that has opened its log.
+    ///
+    /// # Errors
+    /// The broker refuses, for example because the topic has as many already, or the partitions don't come within a minute.
+    pub fn create_partitions(&mut self, topic: &str, partitions: u32) -> Result<(), ClientError> {
+        let count = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let frame = self
+            .bootstrap
+            .1
+            .ask(|out, id| wire::encode_create_partitions(out, id, topic, count, CHANGE_TIMEOUT_MS))?;
+        accepted("CreatePartitions", &[topic], &wire::decode_create_partitions(frame)?)?;
+        self.wait_until_writable(topic, partitions)
+    }
+
     /// Waits until each of the partitions has a leader that has opened its log.
     ///
     /// # Errors

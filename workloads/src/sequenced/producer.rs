@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka_wire::{BatchBuilder, ErrorCode, produce};
@@ -35,6 +35,8 @@ pub struct ProducerSpec {
     pub topic: String,
     /// Partitions of the topic; it writes to all of them.
     pub partitions: u32,
+    /// Number of the topic's first partition in the history and in payloads, see [`crate::history::PARTITIONS_PER_TOPIC`].
+    pub first_partition: u32,
     /// Payload size of a record, at least [`super::RECORD_BYTES_MIN`].
     pub record_bytes: u32,
     /// Fewest and most records in a batch, drawn uniformly.
@@ -62,6 +64,8 @@ pub struct Control {
     pub stop: AtomicBool,
     /// While it is set, no rate is kept.
     pub burst: AtomicBool,
+    /// Partitions that the topic has by now, when it was given more; 0 while it was not.
+    pub grown_to: AtomicU32,
     /// Records whose acknowledgements have reached the histories.
     pub acknowledged: AtomicU64,
 }
@@ -166,6 +170,7 @@ impl Producer {
         let mut backoff = BACKOFF_MIN;
         let mut next_turn = Instant::now();
         while !control.stop.load(Ordering::Relaxed) {
+            self.grow(control.grown_to.load(Ordering::Relaxed));
             let open = match connection.take() {
                 Some(open) => Ok(open),
                 None => self.open(),
@@ -205,6 +210,20 @@ impl Producer {
         self.history.finish()
     }
 
+    /// Writes to new partitions, too.
+    fn grow(&mut self, partitions: u32) {
+        let partitions = partitions as usize;
+        if partitions > self.pending.len() {
+            self.pending.resize(partitions, VecDeque::new());
+            self.next_sequence.resize(partitions, 0);
+        }
+    }
+
+    /// The place of a run's partition in its topic.
+    fn place(&self, run: &Run) -> usize {
+        run.partition.saturating_sub(self.spec.first_partition) as usize
+    }
+
     /// Connects; with idempotence, the first connection asks for a producer id.
     fn open(&mut self) -> Result<Connection, ClientError> {
         let timeout = self.spec.request_timeout;
@@ -234,7 +253,7 @@ impl Producer {
         for (mut batch, place) in sent.into_iter().zip(0..) {
             let (run, expected) = (batch.run, first_id.wrapping_add(place));
             let answer = match answered {
-                true => receive(connection, deadline, expected, run.partition).ok(),
+                true => receive(connection, deadline, expected, self.place(&run) as u32).ok(),
                 false => None,
             };
             let Some(result) = answer else {
@@ -243,7 +262,8 @@ impl Producer {
                     run,
                     code: CODE_CONNECTION,
                 })?;
-                self.pending[run.partition as usize].push_back(batch);
+                let place = self.place(&run);
+                self.pending[place].push_back(batch);
                 continue;
             };
             match meaning(result.error) {
@@ -272,7 +292,8 @@ impl Producer {
                     code: result.error,
                 })?,
             }
-            self.pending[run.partition as usize].push_back(batch);
+            let place = self.place(&run);
+            self.pending[place].push_back(batch);
         }
         Ok((!failed).then_some(records))
     }
@@ -316,7 +337,7 @@ impl Producer {
         let (fewest, most) = self.spec.batch_records;
         let run = Run {
             producer: self.spec.producer,
-            partition: partition as u32,
+            partition: self.spec.first_partition + partition as u32,
             base_sequence: self.next_sequence[partition],
             count: self.random.random_range(fewest..=most),
         };

@@ -12,7 +12,7 @@ use kafka_wire::{BatchError, BatchHeader, BatchIter, ErrorCode, RecordIter, fetc
 
 use super::Identity;
 use super::connection::{ClientError, Connection};
-use crate::history::{Event, HistoryError, HistoryWriter, OffsetRun, Run};
+use crate::history::{Event, HistoryError, HistoryWriter, OffsetRun, PARTITIONS_PER_TOPIC, Run};
 
 const FETCH_BYTES_MAX: i32 = 1 << 20;
 const FETCH_WAIT_MS_MAX: i32 = 100;
@@ -70,6 +70,8 @@ pub enum ReadError {
 pub struct Reader {
     address: SocketAddr,
     topic: String,
+    /// Number of the topic's first partition in the history.
+    first_partition: u32,
     timeout: Duration,
     history: HistoryWriter,
 }
@@ -83,6 +85,7 @@ impl Reader {
         Ok(Self {
             address,
             topic: topic.to_owned(),
+            first_partition: 0,
             timeout,
             history: HistoryWriter::create(history)?,
         })
@@ -92,13 +95,31 @@ impl Reader {
     ///
     /// # Errors
     /// The first partition that cannot be read to its end; the others are scanned all the same.
-    pub fn run(mut self, partitions: u32, stop: &AtomicBool, delivered: &AtomicU64) -> Result<(), ReadError> {
+    pub fn run(self, partitions: u32, stop: &AtomicBool, delivered: &AtomicU64) -> Result<(), ReadError> {
+        let topic = self.topic.clone();
+        self.run_topics(&[(topic, partitions)], stop, delivered)
+    }
+
+    /// The same for several topics, each with its number of partitions; they are numbered in this order.
+    ///
+    /// # Errors
+    /// As [`Reader::run`].
+    pub fn run_topics(
+        mut self,
+        topics: &[(String, u32)],
+        stop: &AtomicBool,
+        delivered: &AtomicU64,
+    ) -> Result<(), ReadError> {
         let mut outcome = Ok(());
-        for partition in 0..partitions {
-            match self.scan(partition, stop, delivered) {
-                Err(error @ (ReadError::History(_) | ReadError::Interrupted)) => return Err(error),
-                Err(error) => outcome = outcome.and(Err(error)),
-                Ok(()) => {}
+        for ((topic, partitions), index) in topics.iter().zip(0_u32..) {
+            self.topic.clone_from(topic);
+            self.first_partition = index * PARTITIONS_PER_TOPIC;
+            for partition in (self.first_partition..).take(*partitions as usize) {
+                match self.scan(partition, stop, delivered) {
+                    Err(error @ (ReadError::History(_) | ReadError::Interrupted)) => return Err(error),
+                    Err(error) => outcome = outcome.and(Err(error)),
+                    Ok(()) => {}
+                }
             }
         }
         self.history.finish()?;
@@ -204,7 +225,7 @@ impl Reader {
             &mut request,
             1,
             &self.topic,
-            partition as i32,
+            (partition - self.first_partition) as i32,
             offset,
             bytes_max,
             wait_ms,

@@ -5,6 +5,7 @@ use crate::native::ClientError;
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
+use std::time::Duration;
 
 /// Longest message of librdkafka that is kept, bytes.
 const MESSAGE_BYTES: usize = 512;
@@ -28,7 +29,7 @@ pub(super) unsafe fn text(message: *const c_char) -> String {
 }
 
 /// The name of an error, such as `_MSG_TIMED_OUT` or `NOT_LEADER_FOR_PARTITION`.
-pub(super) fn error_name(code: i32) -> String {
+pub(crate) fn error_name(code: i32) -> String {
     match sys::rd_kafka_resp_err_t::try_from(code) {
         // SAFETY: it returns a constant string for each error.
         Ok(known) => unsafe { text(sys::rd_kafka_err2name(known)) },
@@ -37,7 +38,7 @@ pub(super) fn error_name(code: i32) -> String {
 }
 
 /// What went wrong while `doing`.
-pub(super) fn failed(doing: &'static str, message: impl Into<String>) -> ClientError {
+pub(crate) fn failed(doing: &'static str, message: impl Into<String>) -> ClientError {
     ClientError::Librdkafka {
         doing,
         message: message.into(),
@@ -234,6 +235,13 @@ impl Queue {
         Self { raw }
     }
 
+    /// The one that all events of a member of a group come by.
+    pub fn of_consumer(handle: &Handle) -> Self {
+        // SAFETY: as in `main`.
+        let raw = unsafe { sys::rd_kafka_queue_get_consumer(handle.raw) };
+        Self { raw }
+    }
+
     /// For calls; valid as long as `self`.
     pub fn raw(&self) -> *mut sys::rd_kafka_queue_t {
         self.raw
@@ -241,8 +249,14 @@ impl Queue {
 
     /// The next event, if there is one by now.
     pub fn event(&self) -> Option<Event> {
+        self.event_within(Duration::ZERO)
+    }
+
+    /// The next event, if one comes within `wait`.
+    pub fn event_within(&self, wait: Duration) -> Option<Event> {
+        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue lives, and gives an event that is ours to destroy.
-        let raw = unsafe { sys::rd_kafka_queue_poll(self.raw, 0) };
+        let raw = unsafe { sys::rd_kafka_queue_poll(self.raw, wait_ms) };
         (!raw.is_null()).then_some(Event { raw })
     }
 }
@@ -260,6 +274,11 @@ pub(super) struct Event {
 }
 
 impl Event {
+    /// For calls; valid as long as `self`.
+    pub(super) fn raw(&self) -> *mut sys::rd_kafka_event_t {
+        self.raw
+    }
+
     /// Which kind, one of `RD_KAFKA_EVENT_*`.
     pub fn kind(&self) -> i32 {
         // SAFETY: the event lives.

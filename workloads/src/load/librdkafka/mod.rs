@@ -9,7 +9,8 @@
 //! system's headers and the other Perl; whoever asks for what is not built in is told so.
 
 mod consumer;
-mod handle;
+pub(crate) mod group;
+pub(crate) mod handle;
 mod producer;
 mod properties;
 mod traffic;

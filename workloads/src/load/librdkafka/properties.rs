@@ -107,6 +107,17 @@ pub(super) fn of_consumer(brokers: &Bootstrap, security: &Security, spec: &Consu
     Ok(conf)
 }
 
+/// The properties of a member of a group: what all our clients have, then `pairs`.
+pub(super) fn of_member(
+    brokers: &Bootstrap,
+    security: &Security,
+    pairs: &[(&str, String)],
+) -> Result<Conf, ClientError> {
+    let mut conf = common(brokers, security)?;
+    set_all(&mut conf, pairs)?;
+    Ok(conf)
+}
+
 fn common(brokers: &Bootstrap, security: &Security) -> Result<Conf, ClientError> {
     let mut conf = Conf::new();
     let pairs = [
