@@ -10,6 +10,8 @@ use crate::record::Header;
 
 /// Where the CRC itself stands.
 const CRC_AT: usize = CRC_START - 4;
+/// Most bytes of a record in front of its key: three varints and the attributes.
+const FRONT_BYTES_MAX: usize = 3 * 10 + 1;
 
 /// Builds a batch record by record, into a buffer that is used again.
 ///
@@ -97,14 +99,42 @@ impl BatchBuilder {
         self.push_record(timestamp_ms, key, Some(value), &[]);
     }
 
+    /// Appends a record without headers, if the batch then takes no more than so many bytes before any compression. Answers whether it did.
+    pub fn push_within(&mut self, bytes_max: usize, timestamp_ms: i64, key: Option<&[u8]>, value: &[u8]) -> bool {
+        let body = self.body_bytes(timestamp_ms, key, value.len(), &[]);
+        let fits = self.bytes.len() + varlong_len(body as i64) + body <= bytes_max;
+        if fits {
+            self.append(body, timestamp_ms, key, Some(value), &[]);
+        }
+        fits
+    }
+
     /// Appends a record; one without a value is a tombstone.
     pub fn push_record(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) {
         // The length of null, -1, takes as many bytes as that of nothing.
         let body = self.body_bytes(timestamp_ms, key, value.map_or(0, <[u8]>::len), headers);
-        self.bytes.put_varlong(body as i64);
-        self.bytes.put_i8(0);
-        self.bytes.put_varlong(timestamp_ms - self.base_timestamp_ms);
-        self.bytes.put_varlong(i64::from(self.records));
+        self.append(body, timestamp_ms, key, value, headers);
+    }
+
+    /// Appends a record whose body takes so many bytes.
+    fn append(
+        &mut self,
+        body: usize,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header<'_>],
+    ) {
+        self.bytes.reserve(varlong_len(body as i64) + body);
+        // What stands in front of the key is put together aside: one copy is cheaper than a look at the room for each byte.
+        let mut front = [0; FRONT_BYTES_MAX];
+        let mut room = &mut front[..];
+        room.put_varlong(body as i64);
+        room.put_i8(0);
+        room.put_varlong(timestamp_ms - self.base_timestamp_ms);
+        room.put_varlong(i64::from(self.records));
+        let used = FRONT_BYTES_MAX - room.len();
+        self.bytes.put_slice(&front[..used]);
         self.put_nullable(key);
         self.put_nullable(value);
         self.bytes.put_varlong(headers.len() as i64);

@@ -165,34 +165,42 @@ impl Lane {
         spare: &mut Spare,
         now: impl FnOnce() -> u64,
     ) -> (u64, Option<Began>) {
-        let Outgoing { key, value, .. } = *record;
-        let fits = |batch: &Batch| {
-            batch.raw_bytes() + batch.builder.record_bytes(record.timestamp_ms, key, value.len()) <= batch_bytes
-        };
-        if self.open.as_ref().is_some_and(|open| !fits(open)) {
+        if let Some(open) = &mut self.open {
+            let before = open.raw_bytes();
+            if open
+                .builder
+                .push_within(batch_bytes, record.timestamp_ms, record.key, record.value)
+            {
+                open.tokens.push(record.token);
+                return ((open.raw_bytes() - before) as u64, None);
+            }
             self.closed.extend(self.open.take());
         }
-        let mut began = None;
-        let open = self.open.get_or_insert_with(|| {
-            let mut batch = spare.take(record.timestamp_ms);
-            (batch.place, batch.number, batch.opened_ns) = (record.place, self.next_number, now());
-            self.next_number += 1;
-            self.is_due = false;
-            began = Some(Began {
-                number: batch.number,
-                at_ns: batch.opened_ns,
-            });
-            batch
-        });
-        let before = open.raw_bytes();
-        open.builder.push(record.timestamp_ms, key, value);
-        open.tokens.push(record.token);
-        ((open.raw_bytes() - before) as u64, began)
+        let mut batch = spare.take(record.timestamp_ms);
+        (batch.place, batch.number, batch.opened_ns) = (record.place, self.next_number, now());
+        self.next_number += 1;
+        self.is_due = false;
+        let began = Began {
+            number: batch.number,
+            at_ns: batch.opened_ns,
+        };
+        let before = batch.raw_bytes();
+        // A record that is larger than a batch has one of its own.
+        batch.builder.push(record.timestamp_ms, record.key, record.value);
+        batch.tokens.push(record.token);
+        let bytes = (batch.raw_bytes() - before) as u64;
+        self.open = Some(batch);
+        (bytes, Some(began))
+    }
+
+    /// Whether the batch of that number is the open one.
+    pub fn lingers(&self, number: u64) -> bool {
+        self.open.as_ref().is_some_and(|open| open.number == number)
     }
 
     /// Lets the open batch go as soon as it can, if it is the one of that number.
     pub fn linger_is_over(&mut self, number: u64) {
-        self.is_due |= self.open.as_ref().is_some_and(|open| open.number == number);
+        self.is_due |= self.lingers(number);
     }
 
     /// Lets the open batch go, whatever its age.
@@ -271,6 +279,7 @@ mod tests {
             .collect();
         assert_eq!(began, [Some(0), None, Some(1), None, Some(2)]);
         assert!(lane.is_ready());
+        assert!(lane.lingers(2) && !lane.lingers(1), "what is full does not linger");
         let first = lane.pop(9).unwrap();
         let second = lane.pop(9).unwrap();
         assert_eq!((&first.tokens[..], &second.tokens[..]), (&[0, 1][..], &[2, 3][..]));

@@ -208,13 +208,7 @@ impl NativeProducer {
             self.tended_ns = now;
             self.tend(now, on);
         }
-        while let Some((due_ns, place, number)) = self.lingering.front().copied()
-            && due_ns <= now
-        {
-            self.lingering.pop_front();
-            self.lanes[place].linger_is_over(number);
-            self.queue(place);
-        }
+        self.end_lingering(now);
         for link in 0..self.links.len() {
             self.fill(link, now)?;
             if self.links[link].wants_room()
@@ -228,6 +222,19 @@ impl NativeProducer {
             }
         }
         Ok(self.queued_records < queued_before)
+    }
+
+    /// Lets batches go that have lingered enough. Those that were full before do not linger any more: waiting for their times would be
+    /// looking at the clock all the while.
+    fn end_lingering(&mut self, now: u64) {
+        while let Some((due_ns, place, number)) = self.lingering.front().copied() {
+            if due_ns > now && self.lanes[place].lingers(number) {
+                return;
+            }
+            self.lingering.pop_front();
+            self.lanes[place].linger_is_over(number);
+            self.queue(place);
+        }
     }
 
     /// Makes requests for as long as the connection may have more of them on its way.
