@@ -67,6 +67,7 @@ fn claim(claim: &Claim) -> ClaimCard {
             metric,
             level,
             ratio,
+            together,
             only,
         } => ClaimCard::AtLeast {
             id,
@@ -74,6 +75,7 @@ fn claim(claim: &Claim) -> ClaimCard {
             metric,
             level,
             ratio,
+            together,
             only,
         },
         Claim::Counts {

@@ -224,10 +224,15 @@ fn judged(definition: &Definition, claim: &Claim) -> String {
             metric,
             level,
             ratio,
+            together,
             ..
         } => {
+            let together = match together {
+                true => ", over all cells together",
+                false => "",
+            };
             format!(
-                "{id}: {}\n    the interval of {metric} of {level} lies above {ratio}, or below it{only}",
+                "{id}: {}\n    the interval of {metric} of {level} lies above {ratio}, or below it{together}{only}",
                 text.trim()
             )
         }

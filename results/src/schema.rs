@@ -300,6 +300,9 @@ pub enum ClaimCard {
         level: String,
         /// The claimed size, e.g. 1.6.
         ratio: f64,
+        /// Judged over all of its cells together and not in each.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
         /// The levels of other factors to which it is confined; empty is everywhere.
         #[serde(default, skip_serializing_if = "Factors::is_empty")]
         only: Factors,

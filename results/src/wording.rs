@@ -38,6 +38,12 @@ pub(crate) fn reason(context: &Context<'_>, verdict: Verdict) -> String {
     }
     let mut sentences = vec![outcome(context, verdict)];
     match context.claim {
+        ClaimCard::AtLeast {
+            level,
+            metric,
+            together: true,
+            ..
+        } => sentences.extend(together_sentence(context, level, metric)),
         ClaimCard::Faster { level, metric, .. } | ClaimCard::AtLeast { level, metric, .. } => {
             sentences.extend(ratio_sentence(context, level, metric));
         }
@@ -70,7 +76,9 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
     } else {
         "cells"
     };
+    let is_together = matches!(context.claim, ClaimCard::AtLeast { together: true, .. });
     let cells = |count: usize| match (count, total) {
+        _ if is_together => format!("over all {} cells together", context.cells.len()),
         (_, 1) => "in the one cell measured".to_owned(),
         (count, total) if count == total => format!("in all {total} {places}"),
         (count, total) => format!("in {count} of {total} {places}"),
@@ -111,8 +119,13 @@ fn outcome(context: &Context<'_>, verdict: Verdict) -> String {
                     | ClaimCard::Reaches { .. } => "the distance from the claimed size",
                     ClaimCard::Faster { .. } | ClaimCard::Counts { .. } => "the effect",
                 };
-                let spread = figures::per_cent(context.spread.exp_m1());
-                format!("{effect} is smaller than what two equal arms may differ by (up to {spread})")
+                match is_together {
+                    true => format!("{effect} is smaller than what equal arms may differ by"),
+                    false => {
+                        let spread = figures::per_cent(context.spread.exp_m1());
+                        format!("{effect} is smaller than what two equal arms may differ by (up to {spread})")
+                    }
+                }
             } else if let Some(absent) = absent(context) {
                 absent
             } else {
@@ -217,6 +230,23 @@ fn ratio_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<St
             ))
         }
     }
+}
+
+/// "As a geometric mean, bundled takes 0.470x (0.446–0.494) the broker CPU per MB of kafka."
+fn together_sentence(context: &Context<'_>, level: &str, metric: &str) -> Option<String> {
+    let found = context.findings.iter().find_map(|finding| finding.ratio.as_ref())?;
+    let metric = context.card.metric(metric)?;
+    let verb = if metric.better == Better::Lower {
+        "takes"
+    } else {
+        "reaches"
+    };
+    Some(format!(
+        "As a geometric mean, {level} {verb} {} the {} of {}.",
+        figures::ratio_with_interval(found),
+        inside_a_sentence(&metric.label),
+        context.card.baseline
+    ))
 }
 
 /// "Throughput of commit-log: 85 % (82–88) of what it reaches at 1 partition (4096 partitions, one)."

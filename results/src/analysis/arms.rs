@@ -155,6 +155,21 @@ impl Collected {
     }
 }
 
+impl Collected {
+    /// The ratio of several pairs of arms as one: in each block the geometric mean of theirs. A block in which one is missing is dropped.
+    pub fn ratio_together(&self, pairs: &[(&ArmData, &ArmData)], metric: &str) -> Option<RatioEstimate> {
+        let mean = |block: &u32| {
+            let logs = pairs.iter().map(|(numerator, denominator)| {
+                let (numerator, denominator) = (numerator.value(metric, *block)?, denominator.value(metric, *block)?);
+                Some((numerator / denominator).ln())
+            });
+            let sum: Option<f64> = logs.sum();
+            Some((sum? / pairs.len() as f64).exp())
+        };
+        RatioEstimate::from_pairs(self.blocks.iter().map(|block| (mean(block), Some(1.0))))
+    }
+}
+
 impl ArmData {
     fn empty(card: &ExperimentCard, arm: &str, role: TrialRole, factors: &Factors) -> Self {
         let others = card.factors.iter().filter(|factor| factor.name != card.treatment);

@@ -48,6 +48,13 @@ fn judge_claim(evidence: &Evidence<'_>, claim: &ClaimCard, invalid: Option<&str>
             &cells,
         ),
         ClaimCard::AtLeast {
+            metric,
+            level,
+            ratio,
+            together: true,
+            ..
+        } => judge_together(evidence, *ratio, metric, level, &cells),
+        ClaimCard::AtLeast {
             metric, level, ratio, ..
         } => judge_ratio(evidence, Criterion::AtLeast { ratio: *ratio }, metric, level, &cells),
         ClaimCard::Counts { metric, expected, .. } => cells
@@ -149,6 +156,58 @@ fn judge_ratio(
             ratio: None,
         })
         .collect()
+}
+
+/// All cells as one: the geometric mean of their ratios in each block, over the blocks in which every one was measured. The spread of equal arms is
+/// taken in the same way, over the controls that ran in these cells, or else over all.
+fn judge_together(
+    evidence: &Evidence<'_>,
+    ratio: f64,
+    metric: &str,
+    level: &str,
+    cells: &[&CellAnalysis],
+) -> Vec<CellFinding> {
+    let (card, collected) = (evidence.card, evidence.collected);
+    let measured = |cell: &Cell, level: &str| collected.find(TrialRole::Measured, cell, level);
+    let pairs: Vec<_> = cells
+        .iter()
+        .filter_map(|cell| Some((measured(&cell.cell, level)?, measured(&cell.cell, &card.baseline)?)))
+        .collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    let is_invalid = pairs
+        .iter()
+        .any(|(left, right)| left.invalid.is_some() || right.invalid.is_some());
+    let together = collected.ratio_together(&pairs, metric);
+    let twins: Vec<_> = collected
+        .arms
+        .iter()
+        .filter(|arm| arm.role == TrialRole::Control)
+        .filter_map(|arm| Some((arm, measured(&arm.cell, &arm.level)?)))
+        .collect();
+    let here: Vec<_> = twins
+        .iter()
+        .copied()
+        .filter(|(arm, _)| cells.iter().any(|cell| cell.cell == arm.cell))
+        .collect();
+    let controls = if here.is_empty() { twins } else { here };
+    let spread = collected.ratio_together(&controls, metric).map_or(0.0, |equal| {
+        let (low, high) = equal.interval();
+        low.ln().abs().max(high.ln().abs())
+    });
+    let logs = together.as_ref().map(|ratio| oriented(card, metric, &ratio.logs));
+    let judgement = match evidence.incomparable.why(level) {
+        Some(_) => Judgement::plain(Verdict::Incomparable),
+        None if is_invalid => Judgement::plain(Verdict::Invalid),
+        None => judge(Criterion::AtLeast { ratio }, &[logs], |_| spread)[0],
+    };
+    vec![CellFinding {
+        cell: Cell { levels: Vec::new() },
+        level: level.to_owned(),
+        judgement,
+        ratio: together,
+    }]
 }
 
 /// Where a claim goes along a factor.

@@ -420,10 +420,11 @@ fn references(experiment: &ExperimentAnalysis, metric: &str, part: Option<&Part>
             } else {
                 format!(" at {}", places.join(", "))
             };
-            references.push(Reference {
-                value,
-                label: format!("claimed of {level}{place}: {}", figures::ratio(value)),
-            });
+            let label = format!("claimed of {level}{place}: {}", figures::ratio(value));
+            // The same may be claimed of each cell and of all together.
+            if references.iter().all(|known| known.label != label) {
+                references.push(Reference { value, label });
+            }
         }
     }
     references

@@ -256,6 +256,78 @@ fn an_effect_below_the_spread_of_equal_arms_is_not_called_one() {
     );
 }
 
+/// "Over all cells together it is at least `ratio` times as fast".
+fn together(ratio: f64) -> ClaimCard {
+    let mut claim = at_least(ratio);
+    if let ClaimCard::AtLeast { together, .. } = &mut claim {
+        *together = true;
+    }
+    claim
+}
+
+/// Three cells around 1.57, their geometric mean.
+fn around() -> Truth {
+    let cell = |size, ratio| (size, "discard", "hot", vec![("sendfile", ratio)]);
+    Truth {
+        cells: vec![cell("65536", 1.6), cell("4096", 1.2), cell("1048576", 2.0)],
+        ..Truth::one_cell(1.0)
+    }
+}
+
+#[test]
+fn cells_can_be_judged_together() {
+    assert_eq!(answer(&around(), at_least(1.4)).0, Verdict::Conditional);
+    let (verdict, reason) = answer(&around(), together(1.4));
+    assert_eq!(verdict, Verdict::Confirmed);
+    assert!(
+        reason.starts_with(
+            "Confirmed over all 3 cells together. As a geometric mean, sendfile reaches 1.57x (1.56–1.58) the throughput of read-write."
+        ),
+        "{reason}"
+    );
+    assert_eq!(answer(&around(), together(1.8)).0, Verdict::Refuted);
+    let noisy = Truth { noise: 0.5, ..around() };
+    assert_eq!(answer(&noisy, together(1.5)).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn an_effect_over_all_cells_below_the_spread_of_equal_arms_is_not_called_one() {
+    let dir = TempDir::new().unwrap();
+    let mut writer = write_run(dir.path(), &around(), vec![together(1.4)]);
+    let plan = Run::open(dir.path()).unwrap().plan;
+    let controls = plan.iter().filter(|trial| trial.arm.starts_with("control/"));
+    for (index, trial) in controls.enumerate() {
+        let wild = if index % 2 == 0 { 20_000.0 } else { 1_000.0 };
+        writer
+            .trial(&[Measurement::of(trial, "bundled", "throughput", "MB/s", wild, &[])])
+            .unwrap();
+    }
+    let claim = read(dir.path()).claims.remove(0);
+    assert_eq!(claim.verdict, Verdict::Inconclusive);
+    assert!(
+        claim.reason.contains("smaller than what equal arms may differ by"),
+        "{}",
+        claim.reason
+    );
+}
+
+#[test]
+fn an_arm_that_lost_records_spoils_what_is_judged_together() {
+    let dir = TempDir::new().unwrap();
+    let mut writer = write_run(dir.path(), &around(), vec![together(1.4)]);
+    let entry = LedgerEntry {
+        experiment: "zero-copy".into(),
+        trial: 0,
+        arm: "sendfile/65536/discard/hot".into(),
+        check: "dense_offsets".into(),
+        expected: "1000".into(),
+        observed: "999".into(),
+        ok: false,
+    };
+    writer.ledger(&[entry]).unwrap();
+    assert_eq!(read(dir.path()).claims[0].verdict, Verdict::Invalid);
+}
+
 #[test]
 fn failed_trials_drop_their_block_and_are_counted() {
     let dir = TempDir::new().unwrap();

@@ -161,6 +161,7 @@ pub fn at_least(ratio: f64) -> ClaimCard {
         metric: "throughput".into(),
         level: "sendfile".into(),
         ratio,
+        together: false,
         only: Factors::new(),
     }
 }

@@ -193,6 +193,7 @@ pub fn head_to_head_manifest(truth: &Truth, class: &str, cluster: bool) -> Manif
         metric: "broker_cpu_ms_per_mb".into(),
         level: "bundled".into(),
         ratio,
+        together: false,
         only: [
             ("workload".to_owned(), workload.to_owned()),
             ("batch_bytes".to_owned(), batch.to_owned()),

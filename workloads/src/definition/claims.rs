@@ -26,6 +26,7 @@ pub(super) struct Claims<'a> {
 enum Key {
     Level,
     Ratio,
+    Together,
     Bound,
     Expected,
     Factor,
@@ -59,7 +60,8 @@ impl Claims<'_> {
         };
         let of_kind: &[Key] = match claim.kind {
             wire::ClaimKind::Faster => &[Key::Level],
-            wire::ClaimKind::AtLeast | wire::ClaimKind::OfLimit => &[Key::Level, Key::Ratio],
+            wire::ClaimKind::AtLeast => &[Key::Level, Key::Ratio, Key::Together],
+            wire::ClaimKind::OfLimit => &[Key::Level, Key::Ratio],
             wire::ClaimKind::Counts => &[Key::Expected],
             wire::ClaimKind::Keeps => &[Key::Level, Key::Ratio, Key::Factor],
             wire::ClaimKind::Reaches => &[Key::Level, Key::Bound],
@@ -86,6 +88,7 @@ impl Claims<'_> {
             },
             wire::ClaimKind::AtLeast => Claim::AtLeast {
                 ratio: ratio()?,
+                together: claim.together.as_ref().is_some_and(|together| *together.get_ref()),
                 id,
                 text,
                 metric,
@@ -148,9 +151,10 @@ impl Claims<'_> {
 
     fn no_useless_key(&self, spanned: &Spanned<wire::Claim>, useful: &[Key]) -> Checked<()> {
         let claim = spanned.get_ref();
-        let keys: [(Key, &str, Option<Range<usize>>); 7] = [
+        let keys: [(Key, &str, Option<Range<usize>>); 8] = [
             (Key::Level, "level", claim.level.as_ref().map(Spanned::span)),
             (Key::Ratio, "ratio", claim.ratio.as_ref().map(Spanned::span)),
+            (Key::Together, "together", claim.together.as_ref().map(Spanned::span)),
             (Key::Bound, "bound", claim.bound.as_ref().map(Spanned::span)),
             (
                 Key::Expected,

@@ -163,6 +163,8 @@ pub enum Claim {
         level: String,
         /// Claimed ratio to the baseline.
         ratio: f64,
+        /// Judged over all of its cells together and not in each.
+        together: bool,
         /// The cells that it is judged in.
         only: Only,
     },

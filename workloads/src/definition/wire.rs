@@ -97,6 +97,7 @@ pub(super) struct Claim {
     pub level: Option<Spanned<String>>,
     pub ratio: Option<Spanned<f64>>,
     pub bound: Option<Spanned<f64>>,
+    pub together: Option<Spanned<bool>>,
     pub expected: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
     pub factor: Option<Spanned<String>>,
     pub from: Option<Spanned<Scalar>>,
