@@ -120,12 +120,20 @@ pub(crate) fn amount(card: &ExperimentCard, factor: &str, value: &str) -> String
     let is_bare = value.parse::<f64>().is_ok();
     match card.factor(factor).filter(|factor| is_bare && factor.unit.is_empty()) {
         Some(factor) => {
-            let label = factor.label.to_lowercase();
-            let singular = label.strip_suffix('s').filter(|_| value == "1");
-            format!("{value} {}", singular.unwrap_or(&label))
+            format!("{value} {}", counted(&factor.label.to_lowercase(), value == "1"))
         }
         None => level(card, factor, value),
     }
+}
+
+/// What there are several of, or one: `requests in flight`, `request in flight`.
+fn counted(label: &str, is_one: bool) -> String {
+    let (what, rest) = match label.split_once(' ') {
+        Some((what, rest)) => (what, format!(" {rest}")),
+        None => (label, String::new()),
+    };
+    let singular = what.strip_suffix('s').filter(|_| is_one);
+    format!("{}{rest}", singular.unwrap_or(what))
 }
 
 /// A cell as people read it: `64 KiB, discard, hot`; `everywhere` when the experiment has no other factor.
@@ -199,6 +207,13 @@ mod tests {
     #[test]
     fn short_figures_end_without_zeros() {
         assert_eq!([0.2, 1_500.0, 12.0, 0.45].map(short), ["0.2", "1,500", "12", "0.45"]);
+    }
+
+    #[test]
+    fn one_of_something_is_singular() {
+        assert_eq!(counted("partitions", true), "partition");
+        assert_eq!(counted("requests in flight", true), "request in flight");
+        assert_eq!(counted("requests in flight", false), "requests in flight");
     }
 
     #[test]

@@ -81,6 +81,12 @@ fn summary(manifest: &Manifest, analysis: &Analysis, charts: &[Chart]) -> String
         escape(&manifest.started_utc),
         facts.join(", ")
     ));
+    if !manifest.machine.notes.is_empty() {
+        text.push('\n');
+    }
+    for note in &manifest.machine.notes {
+        text.push_str(&format!("- {}\n", escape(note)));
+    }
     text
 }
 
