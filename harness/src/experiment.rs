@@ -10,7 +10,7 @@ use results::analysis::Analysis;
 use results::schema::{Manifest, Measurement, PlannedTrial, SCHEMA_VERSION, TrialRole};
 use results::writer::RunWriter;
 use workloads::definition::{
-    self, BUNDLED, Definition, DefinitionError, KAFKA, NULL, PayloadKind, ProfileName, TARGET_FACTOR, Work,
+    self, BUNDLED, Definition, DefinitionError, KAFKA, Kept, NULL, PayloadKind, ProfileName, TARGET_FACTOR, Work,
 };
 use workloads::facts::FactsDefinition;
 use workloads::payload::{Cut, PayloadSpec};
@@ -47,6 +47,8 @@ pub struct Settings {
     pub payload: Option<(PathBuf, Cut)>,
     /// Instead of the profile's.
     pub blocks: Option<u32>,
+    /// Levels of the only cells to measure; empty for all.
+    pub only: Vec<Kept>,
     /// Instead of the profile's.
     pub window_ms: Option<u32>,
 }
@@ -190,6 +192,8 @@ pub fn measure(
         let profile = part.profile_mut(settings.profile);
         profile.blocks = blocks;
         profile.window_ms = settings.window_ms.unwrap_or(profile.window_ms);
+        part.confine(settings.profile, &settings.only)
+            .map_err(anyhow::Error::msg)?;
     }
     let plan: Vec<PlannedTrial> = workloads::plan::plan(&parts, settings.profile, seed)
         .iter()

@@ -19,7 +19,7 @@ use crate::{EXIT_ERROR, EXIT_INTERRUPTED, fact_check, run_folder};
 #[command(
     after_long_help = "Examples:\n  assay run zero-copy\n  assay run zero-copy --target bundled --target kafka\n  \
     assay run zero-copy --profile full --out /data/runs\n  assay run head-to-head --target bundled --target kafka://10.0.0.7:9092\n  \
-    assay run zero-copy --payload app.log --require zero-copy\n\nTargets: `bundled` is this program's own broker; `kafka` is Apache Kafka, \
+    assay run head-to-head --only workload=fetch --blocks 24\n  assay run zero-copy --payload app.log --require zero-copy\n\nTargets: `bundled` is this program's own broker; `kafka` is Apache Kafka, \
     fetched by Maven and started for the run; `kafka://host:port,host:port` is a Kafka-compatible cluster that runs already: \
     topics with the run's prefix are made there and deleted at the end, nothing else is touched.\n\nExit codes: 0 measured, whatever the \
     findings; 1 a required claim is not confirmed; 2 a required claim is inconclusive; 3 usage, environment, or the measurement was \
@@ -62,6 +62,9 @@ pub struct Args {
     /// Blocks instead of the profile's; below 6 hardly anything can be shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     blocks: Option<u32>,
+    /// Only cells with this level of a factor, as `assay show` names them; repeatable, and several levels of one factor are alternatives
+    #[arg(long, value_name = "FACTOR=LEVEL")]
+    only: Vec<definition::Kept>,
     /// Measured time per trial instead of the profile's
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(10..=60_000))]
     window_ms: Option<u32>,
@@ -119,6 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         out: args.out.clone(),
         payload: args.payload.clone().map(|path| (path, args.cut)),
         blocks: args.blocks,
+        only: args.only.clone(),
         window_ms: args.window_ms,
     };
     let mut code = 0;

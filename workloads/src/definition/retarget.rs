@@ -191,7 +191,7 @@ mod tests {
         );
         assert!(!three.claims.is_empty());
         let controls = three.quick.arms.iter().filter(|arm| arm.role == Role::Control).count();
-        assert_eq!(controls, 2, "of the baseline only");
+        assert_eq!(controls, 6, "of the baseline only");
     }
 
     #[test]
