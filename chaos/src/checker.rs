@@ -107,6 +107,13 @@ pub fn check(files: &[PathBuf], scenario: &Scenario) -> Result<Findings, CheckEr
 
 /// Checks histories, of which some are known to be `incomplete`, in words.
 fn check_files(files: &[PathBuf], mut incomplete: Vec<String>, scenario: &Scenario) -> Result<Findings, CheckError> {
+    // What members of a group tell is judged apart; the log and its producers are one ledger with it and without it.
+    let of_ledger: Vec<PathBuf> = files
+        .iter()
+        .filter(|path| !group::is_member_history(path))
+        .cloned()
+        .collect();
+    let files = &of_ledger;
     let (faults, lost_answers) = faults(files)?;
     let mut accounts = accounts::Accounts::new(faults, lost_answers);
     for path in files {

@@ -233,6 +233,26 @@ impl Findings {
         let hits = self.checks.iter().filter(|check| check.outcome == outcome);
         hits.map(|check| check.name.as_str()).collect()
     }
+
+    /// Adds what was found about a group: its checks count as all others do.
+    pub fn with_group(mut self, mut group: GroupFindings) -> Self {
+        self.checks.append(&mut group.checks);
+        self.group = Some(group);
+        self.conclude();
+        self
+    }
+
+    /// Draws the verdict from the checks.
+    pub(crate) fn conclude(&mut self) {
+        let any = |outcome| self.checks.iter().any(|check| check.outcome == outcome);
+        self.verdict = if any(Outcome::Violated) {
+            Verdict::Violated
+        } else if any(Outcome::Unknown) {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Holds
+        };
+    }
 }
 
 /// Everything the checker found in a run's histories.

@@ -2,6 +2,8 @@
 //!
 //! Nothing is printed here: the callers write the text where they like. JSON comes from serde.
 
+mod group;
+
 use std::fmt::Write;
 
 use workloads::history::FaultKind;
@@ -12,11 +14,13 @@ use crate::findings::{Anomaly, Check, CheckKind, EXAMPLES_MAX, Example, Findings
 ///
 /// `colour` adds ANSI colours to outcomes and verdict, for a terminal.
 pub fn text(findings: &Findings, colour: bool) -> String {
-    let mut blocks = vec![
-        ledger(findings),
+    let mut blocks = vec![ledger(findings)];
+    blocks.extend(findings.group.as_ref().map(group::ledger));
+    blocks.extend([
         checks(findings, CheckKind::Invariant, "invariant", colour),
         checks(findings, CheckKind::Condition, "could it have failed?", colour),
-    ];
+    ]);
+    blocks.extend(findings.group.as_ref().and_then(group::rebalances));
     let violated = findings
         .checks
         .iter()
@@ -131,16 +135,28 @@ fn checks(findings: &Findings, kind: CheckKind, title: &str, colour: bool) -> St
 
 /// The first instances of a violated invariant; `None` when there are none to show.
 fn examples(findings: &Findings, check: &Check) -> Option<String> {
-    let anomaly = anomaly(findings, &check.name).filter(|anomaly| !anomaly.examples.is_empty())?;
+    let (count, lines) = instances(findings, &check.name)?;
+    if lines.is_empty() {
+        return None;
+    }
     let mut out = String::new();
     line(
         &mut out,
-        &format!("{}: {} in all, the first", check.name, grouped(anomaly.count)),
+        &format!("{}: {} in all, the first", check.name, grouped(count)),
     );
-    for one in &anomaly.examples {
-        line(&mut out, &format!("  {}", example(one)));
+    for one in &lines {
+        line(&mut out, &format!("  {one}"));
     }
     Some(out)
+}
+
+/// How many instances there are behind a check, and the first ones as lines.
+fn instances(findings: &Findings, check: &str) -> Option<(u64, Vec<String>)> {
+    if let Some(anomaly) = anomaly(findings, check) {
+        return Some((anomaly.count, anomaly.examples.iter().map(example).collect()));
+    }
+    let anomaly = group::anomaly(findings.group.as_ref()?, check)?;
+    Some((anomaly.count, anomaly.examples.iter().map(group::instance).collect()))
 }
 
 /// Whose acknowledgements were lost to which fault, and what became of the records; `None` when none was.
@@ -282,8 +298,8 @@ pub fn junit(findings: &Findings) -> String {
                 writeln!(out, "  <testcase classname=\"chaos.{suite}\" name=\"{name}\"/>")
             }
             Outcome::Violated => {
-                let examples = anomaly(findings, &check.name).map_or(&[][..], |anomaly| &anomaly.examples);
-                let lines: Vec<String> = examples.iter().map(|one| escape(&example(one))).collect();
+                let lines = instances(findings, &check.name).map_or_else(Vec::new, |(_, lines)| lines);
+                let lines: Vec<String> = lines.iter().map(|one| escape(one)).collect();
                 writeln!(
                     out,
                     "  <testcase classname=\"chaos.{suite}\" name=\"{name}\"><failure message=\"{message}\">{}</failure></testcase>",

@@ -46,14 +46,7 @@ pub(super) fn judge(accounts: Accounts, incomplete: &[String], scenario: &Scenar
     findings.checks.extend(damage_sent(&findings, scenario));
     findings.checks.extend(explain::resent(&findings, scenario));
     findings.checks.extend(baseline(&findings, scenario));
-    let any = |outcome| findings.checks.iter().any(|check| check.outcome == outcome);
-    findings.verdict = if any(Outcome::Violated) {
-        Verdict::Violated
-    } else if any(Outcome::Unknown) {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Holds
-    };
+    findings.conclude();
     findings
 }
 

@@ -188,6 +188,10 @@ pub fn judge(folder: &Path, is_quiet: bool) -> anyhow::Result<End> {
         let path = folder.join(name);
         std::fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
     }
+    if let Some(group) = &findings.group {
+        checker::group::write_files(folder, group)
+            .map_err(|(path, error)| anyhow::Error::from(error).context(format!("can't write {}", path.display())))?;
+    }
     Ok(End::Judged(Box::new(findings)))
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use workloads::history::FaultKind;
 
+use crate::findings::EXAMPLES_MAX;
+
 /// Who held a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
@@ -57,8 +59,18 @@ pub struct Instance {
 pub struct GroupAnomaly {
     /// Records, commits, times or generations, see [`super::GroupRules`].
     pub count: u64,
-    /// At most [`crate::findings::EXAMPLES_MAX`].
+    /// At most [`EXAMPLES_MAX`].
     pub examples: Vec<Instance>,
+}
+
+impl GroupAnomaly {
+    /// Counts `count` more, and keeps the instance while there is room.
+    pub(super) fn add(&mut self, count: u64, instance: Instance) {
+        self.count += count;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(instance);
+        }
+    }
 }
 
 /// Why a record came to the group again.
@@ -230,7 +242,7 @@ pub struct RebalanceMeasures {
     pub again_ms: Option<f64>,
     /// The same for each partition that was given and came back.
     pub again: Quantiles,
-    /// Partitions that were given and then delivered nothing.
+    /// Partitions that were given and then delivered nothing, and those that lost their owner and were given to nobody.
     pub partitions_not_again: u32,
     /// Stops of all partitions that delivered before and after, in milliseconds: see [`PartitionStop::stop_ms`].
     pub stop: Quantiles,
@@ -253,7 +265,7 @@ pub struct RebalanceMeasures {
     pub commits_accepted: u64,
     /// Commits that were refused, by Kafka's or the client's error code.
     pub commits_refused: BTreeMap<i16, u64>,
-    /// Commits that were called and never answered, and those whose answer never came.
+    /// Commits whose client told that no answer came, and holdings that ended in the window and whose last commit was never answered.
     pub commits_undecided: u64,
     /// What clients told their applications, by error code.
     pub member_failures: BTreeMap<i16, u64>,
@@ -304,7 +316,7 @@ pub struct GroupFindings {
     pub commits_accepted: u64,
     /// Commits that were refused, by error code.
     pub commits_refused: BTreeMap<i16, u64>,
-    /// Commits without an answer.
+    /// Commits whose client told that no answer came, and holdings whose last commit was never answered.
     pub commits_undecided: u64,
     /// Records that came again, by class.
     pub redelivered_by_class: BTreeMap<DuplicateClass, u64>,
