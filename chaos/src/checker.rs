@@ -17,6 +17,7 @@ use workloads::history::{Event, HistoryError, HistoryReader, Stamped};
 
 use crate::findings::{FaultFound, Findings};
 use crate::scenario::Scenario;
+use group::GroupContext;
 use lost_answers::LostAnswers;
 
 /// Most faults that are kept apart.
@@ -69,7 +70,22 @@ pub fn check_folder(folder: &Path) -> Result<Findings, CheckError> {
         .filter(|path| !files.contains(path))
         .map(|path| format!("{} is missing", path.display()))
         .collect();
-    check_files(&files, missing, &scenario)
+    let context = match &scenario.group {
+        Some(_) => Some(group_context(folder)?),
+        None => None,
+    };
+    check_files(&files, missing, &scenario, context.as_ref())
+}
+
+/// What the run of a group knows beside its histories.
+fn group_context(folder: &Path) -> Result<GroupContext, CheckError> {
+    let path = folder.join(crate::run::GROUP_FILE);
+    let wrong = |what: String| CheckError::Folder {
+        path: path.clone(),
+        what,
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 
 /// The histories of a run folder, sorted by name.
@@ -97,18 +113,23 @@ pub fn history_files(folder: &Path) -> Result<Vec<PathBuf>, CheckError> {
     }
 }
 
-/// Checks histories against a scenario's invariants.
+/// Checks histories against a scenario's invariants; those of a group are left out, as they need what [`check_folder`] finds beside them.
 ///
 /// # Errors
 /// [`CheckError`]: treat it as inconclusive.
 pub fn check(files: &[PathBuf], scenario: &Scenario) -> Result<Findings, CheckError> {
-    check_files(files, Vec::new(), scenario)
+    check_files(files, Vec::new(), scenario, None)
 }
 
 /// Checks histories, of which some are known to be `incomplete`, in words.
-fn check_files(files: &[PathBuf], mut incomplete: Vec<String>, scenario: &Scenario) -> Result<Findings, CheckError> {
+fn check_files(
+    all_files: &[PathBuf],
+    mut incomplete: Vec<String>,
+    scenario: &Scenario,
+    context: Option<&GroupContext>,
+) -> Result<Findings, CheckError> {
     // What members of a group tell is judged apart; the log and its producers are one ledger with it and without it.
-    let of_ledger: Vec<PathBuf> = files
+    let of_ledger: Vec<PathBuf> = all_files
         .iter()
         .filter(|path| !group::is_member_history(path))
         .cloned()
@@ -134,7 +155,13 @@ fn check_files(files: &[PathBuf], mut incomplete: Vec<String>, scenario: &Scenar
     }
     let mut findings = judgement::judge(accounts, &incomplete, scenario);
     times::fill_in(&mut findings, files)?;
-    Ok(findings)
+    match scenario.group.as_ref().zip(context) {
+        Some((workload, context)) => {
+            let found = group::judge(all_files, &workload.rules, context)?;
+            Ok(findings.with_group(found))
+        }
+        None => Ok(findings),
+    }
 }
 
 /// Hands each event of all files to `each`.

@@ -253,7 +253,9 @@ fn stays_up(crashes: u64, is_asked: bool, incomplete: &[String]) -> Check {
 }
 
 fn faults_bit(faults: &[FaultFound], scenario: &Scenario) -> Check {
-    let planned: u64 = scenario.faults.iter().map(|fault| u64::from(fault.repeat)).sum();
+    let of_broker = scenario.faults.iter().map(|fault| u64::from(fault.repeat));
+    let triggers = scenario.group.iter().flat_map(|group| &group.triggers);
+    let planned: u64 = of_broker.chain(triggers.map(|trigger| u64::from(trigger.repeat))).sum();
     let bit = faults.iter().filter(|fault| fault.evidence > 0).count() as u64;
     let unknown = match faults.iter().find(|fault| fault.evidence == 0) {
         Some(fault) => format!("fault {} left no evidence", fault.fault),

@@ -80,3 +80,37 @@ fn each_policy_survives_each_trigger() {
         }
     }
 }
+
+/// From a run folder to findings, text and JUnit, as `assay chaos check` goes.
+#[test]
+fn a_folder_is_judged_with_its_group() {
+    let scenario = crate::Scenario::load("kill-consumer").unwrap();
+    let (members, partitions) = (scenario.group.as_ref().unwrap().members, scenario.workload.partitions);
+    let mut group = Group::new(members, partitions, Policy::Seldom);
+    group.start();
+    group.work(20);
+    for place in [1, 2] {
+        group.trigger(FaultKind::Kill, place);
+        group.work(20);
+    }
+    group.finish();
+    let folder = tempfile::tempdir().unwrap();
+    let histories = folder.path().join(crate::run::HISTORIES_FOLDER);
+    std::fs::create_dir(&histories).unwrap();
+    group.write(&histories);
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write(crate::run::SCENARIO_FILE, serde_json::to_string(&scenario).unwrap());
+    let missing = crate::checker::check_folder(folder.path()).unwrap_err();
+    assert!(missing.to_string().contains(crate::run::GROUP_FILE), "{missing}");
+    write(crate::run::GROUP_FILE, serde_json::to_string(&group.context()).unwrap());
+    let findings = crate::checker::check_folder(folder.path()).unwrap();
+    let text = crate::render::text(&findings, false);
+    assert_eq!(findings.verdict, crate::Verdict::Holds, "{text}");
+    insta::assert_snapshot!(text);
+    let junit = crate::render::junit(&findings);
+    assert!(junit.contains("name=\"redelivered_beyond_budget\"/>"), "{junit}");
+    // Findings are read again without what has files of its own.
+    let json = serde_json::to_string(&findings).unwrap();
+    let again: crate::Findings = serde_json::from_str(&json).unwrap();
+    assert_eq!(again.group.unwrap().rebalances, findings.group.unwrap().rebalances);
+}
