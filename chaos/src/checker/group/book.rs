@@ -315,10 +315,11 @@ impl<'a> Book<'a> {
     }
 
     fn trigger(&mut self, at_ns: u64) {
+        // What is measured of the last trigger ends before anything is measured of this one.
+        self.close_window();
         for stall in self.flow.trigger(at_ns) {
             self.stalled(stall);
         }
-        self.close_window();
         self.gaps.trigger();
         self.last_change_ns = at_ns;
         let place = self.windows.len() - 1;
