@@ -199,8 +199,15 @@ pub fn check_request(cursor: &mut Cursor, key: ApiKey, version: i16) -> Result<(
         elements: 0,
     };
     walk.fields(cursor, fields)?;
+    if key == ApiKey::Metadata && walk.flexible && cursor.remaining() <= LIBRDKAFKA_LEAVES {
+        return Ok(());
+    }
     cursor.finish()
 }
+
+/// librdkafka (2.12 at least) leaves so many bytes behind a Metadata request for all topics, which it sends for every subscription by pattern:
+/// it reserves four bytes for the number of topics, of which the null of a compact array takes one. Kafka never looks behind a body.
+const LIBRDKAFKA_LEAVES: usize = 3;
 
 /// Fails when a request has more than [`ELEMENTS_MAX`] elements so far.
 pub(crate) fn check_elements(at: usize, elements: usize) -> Result<()> {
@@ -288,5 +295,14 @@ mod tests {
     fn null_topics_mean_all() {
         assert!(check_request(&mut Cursor::new(&[0xff; 4]), ApiKey::Metadata, 1).is_ok());
         assert!(check_request(&mut Cursor::new(&[0, 1, 0, 0, 0]), ApiKey::Metadata, 9).is_ok());
+    }
+
+    #[test]
+    fn what_librdkafka_leaves_behind_a_request_for_all_topics_is_passed_over() {
+        let body = [0, 0, 0, 0, 0, 1, 0];
+        assert!(check_request(&mut Cursor::new(&body), ApiKey::Metadata, 12).is_ok());
+        let longer = [0, 0, 0, 0, 0, 1, 0, 0];
+        assert!(check_request(&mut Cursor::new(&longer), ApiKey::Metadata, 12).is_err());
+        assert!(check_request(&mut Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0]), ApiKey::Metadata, 1).is_err());
     }
 }
