@@ -288,6 +288,66 @@ pub const SETTINGS: &[Setting] = &[
         "Members of a group at most; what they say of themselves must fit message.max.bytes together.",
     ),
     setting(
+        "group.consumer.session.timeout.ms",
+        Kind::Int(1, I32),
+        "45000",
+        "How long a member of a group of KIP-848's protocol may be silent. Kafka has bounds for groups with settings of their own, which there are none of here.",
+    ),
+    setting(
+        "group.consumer.heartbeat.interval.ms",
+        Kind::Int(1, I32),
+        "5000",
+        "How often such members are told to send heartbeats.",
+    ),
+    setting(
+        "group.consumer.min.session.timeout.ms",
+        Kind::Int(1, I32),
+        "45000",
+        "The least that group.consumer.session.timeout.ms may be.",
+    ),
+    setting(
+        "group.consumer.max.session.timeout.ms",
+        Kind::Int(1, I32),
+        "60000",
+        "The most that group.consumer.session.timeout.ms may be.",
+    ),
+    setting(
+        "group.consumer.min.heartbeat.interval.ms",
+        Kind::Int(1, I32),
+        "5000",
+        "The least that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    setting(
+        "group.consumer.max.heartbeat.interval.ms",
+        Kind::Int(1, I32),
+        "15000",
+        "The most that group.consumer.heartbeat.interval.ms may be.",
+    ),
+    setting(
+        "group.consumer.assignment.interval.ms",
+        Kind::Int(0, 15_000),
+        "1000",
+        "Time between two assignments of such a group, so that members that come together are assigned together (KIP-1263); the first is made at once.",
+    ),
+    setting(
+        "group.consumer.max.size",
+        Kind::Int(1, 100_000),
+        "10000",
+        "Members of such a group at most; what they are subscribed to must fit message.max.bytes together.",
+    ),
+    setting(
+        "group.consumer.assignors",
+        Kind::ListOf(crate::groups::ASSIGNORS),
+        "uniform,range",
+        "The assignors that such members may ask for; the first is for those who ask for none.",
+    ),
+    setting(
+        "group.consumer.migration.policy",
+        Kind::OneOf(&["disabled"]),
+        "disabled",
+        "Whether a group with members may change its protocol: it may not; an empty one does. Kafka's default is bidirectional.",
+    ),
+    setting(
         "max.groups",
         Kind::Int(1, 1_000_000),
         "10000",
@@ -409,6 +469,20 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// Settings with those that bound them, as in Kafka.
+const BOUNDED: &[(&str, &str, &str)] = &[
+    (
+        "group.consumer.session.timeout.ms",
+        "group.consumer.min.session.timeout.ms",
+        "group.consumer.max.session.timeout.ms",
+    ),
+    (
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
+];
+
 /// A setting that can't be used, with the place it came from.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -524,13 +598,25 @@ impl Config {
         Ok(())
     }
 
-    /// Fails when a setting without a default is missing.
+    /// Fails when a setting without a default is missing, or one is beyond the bound that another gives it.
     pub fn complete(self) -> Result<Self, ConfigError> {
         if self.text("log.dirs").is_empty() {
             return Err(ConfigError::Missing {
                 name: "log.dirs",
                 remedy: "--data-dir FOLDER",
             });
+        }
+        for (name, least, most) in BOUNDED {
+            let range = self.int(least)..=self.int(most);
+            if !range.contains(&self.int(name)) {
+                let (start, end) = (range.start(), range.end());
+                return Err(ConfigError::Invalid {
+                    place: "the settings together".to_owned(),
+                    name: (*name).to_owned(),
+                    value: self.text(name).to_owned(),
+                    problem: format!("{least} is {start} and {most} is {end}"),
+                });
+            }
         }
         Ok(self)
     }
@@ -684,5 +770,17 @@ mod tests {
             );
         }
         assert!(config.complete().is_err());
+        let mut config = Config::default();
+        config.set("log.dirs", "/tmp/data", "test").unwrap();
+        config.set("group.consumer.session.timeout.ms", "3000", "test").unwrap();
+        let error = config.clone().complete().unwrap_err().to_string();
+        assert!(
+            error.contains("group.consumer.min.session.timeout.ms is 45000"),
+            "{error}"
+        );
+        config
+            .set("group.consumer.min.session.timeout.ms", "3000", "test")
+            .unwrap();
+        config.complete().unwrap();
     }
 }

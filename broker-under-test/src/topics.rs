@@ -3,12 +3,15 @@
 //! `topics.json` in the data folder is replaced atomically when a topic comes or goes; the partition folders beside it
 //! are Kafka's (`orders-0/`). A folder that no topic claims is left alone.
 
+mod catalog;
 mod settings;
 
+pub use catalog::Catalog;
 pub use settings::TOPIC_SETTINGS;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kafka_wire::ErrorCode;
@@ -68,6 +71,10 @@ pub struct Topics {
     dir: PathBuf,
     config: Arc<Config>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Changes of names, ids and numbers of partitions so far.
+    version: AtomicU64,
+    /// As it was when it was asked for last.
+    catalog: Mutex<Arc<Catalog>>,
     /// Held while the file and the folders change.
     changing: Mutex<()>,
 }
@@ -129,6 +136,8 @@ impl Topics {
             dir: dir.to_owned(),
             config,
             topics: RwLock::default(),
+            version: AtomicU64::new(1),
+            catalog: Mutex::default(),
             changing: Mutex::default(),
         };
         let places: Vec<(&String, &Entry, usize)> = entries
@@ -217,6 +226,32 @@ impl Topics {
             .values()
             .cloned()
             .collect()
+    }
+
+    /// Makes a change of the topics visible.
+    fn publish(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Topic>>) -> Option<Arc<Topic>>) {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut topics);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Names, ids and numbers of partitions, at once of all topics. Made when it is asked for after a change.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if catalog.version() != self.version.load(Ordering::Acquire) {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            let row = |t: &Arc<Topic>| {
+                (
+                    t.name.clone(),
+                    t.id,
+                    i32::try_from(t.partitions.len()).unwrap_or(i32::MAX),
+                )
+            };
+            // The lock keeps the version as it is.
+            let version = self.version.load(Ordering::Acquire);
+            *catalog = Arc::new(Catalog::of(version, topics.values().map(row)));
+        }
+        catalog.clone()
     }
 
     /// The log of a partition.
@@ -318,10 +353,7 @@ impl Topics {
             entry.partitions = first + added;
         }
         self.save(&entries)?;
-        self.topics
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), grown);
+        self.publish(|topics| topics.insert(name.to_owned(), grown));
         tracing::info!(topic = name, partitions = first + added, "partitions added");
         Ok(())
     }
@@ -414,10 +446,7 @@ impl Topics {
         let mut entries = self.entries();
         entries.insert(name.to_owned(), entry);
         self.save(&entries)?;
-        self.topics
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), topic.clone());
+        self.publish(|topics| topics.insert(name.to_owned(), topic.clone()));
         tracing::info!(topic = name, partitions = count, id = %topic.id, "created");
         Ok(topic)
     }
@@ -435,7 +464,7 @@ impl Topics {
         let mut entries = self.entries();
         entries.remove(name);
         self.save(&entries)?;
-        self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.publish(|topics| topics.remove(name));
         for log in &topic.partitions {
             log.remove()?;
         }

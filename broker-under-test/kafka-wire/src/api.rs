@@ -35,7 +35,7 @@ numbered! {
         JoinGroup = 11, Heartbeat = 12, LeaveGroup = 13, SyncGroup = 14, DescribeGroups = 15, ListGroups = 16,
         ApiVersions = 18, CreateTopics = 19, DeleteTopics = 20, DeleteRecords = 21, InitProducerId = 22,
         OffsetForLeaderEpoch = 23, DescribeConfigs = 32, CreatePartitions = 37, DeleteGroups = 42, OffsetDelete = 47,
-        DescribeCluster = 60,
+        DescribeCluster = 60, ConsumerGroupHeartbeat = 68, ConsumerGroupDescribe = 69,
     }
 }
 
@@ -100,6 +100,8 @@ pub const VERSIONS: &[ApiVersionRow] = &[
     // No version of it has compact lengths.
     row(ApiKey::OffsetDelete, 0, 0, i16::MAX),
     row(ApiKey::DescribeCluster, 0, 1, 0),
+    row(ApiKey::ConsumerGroupHeartbeat, 0, 1, 0),
+    row(ApiKey::ConsumerGroupDescribe, 0, 1, 0),
 ];
 
 impl ApiKey {
@@ -146,7 +148,8 @@ numbered! {
         TopicDeletionDisabled = 73, FencedLeaderEpoch = 74, UnknownLeaderEpoch = 75, UnsupportedCompressionType = 76,
         OffsetNotAvailable = 78, MemberIdRequired = 79, GroupMaxSizeReached = 81, FencedInstanceId = 82, GroupSubscribedToTopic = 86,
         InvalidRecord = 87, UnstableOffsetCommit = 88, ThrottlingQuotaExceeded = 89, UnknownTopicId = 100, InconsistentTopicId = 103,
-        MismatchedEndpointType = 114, UnsupportedEndpointType = 115,
+        FencedMemberEpoch = 110, UnreleasedInstanceId = 111, UnsupportedAssignor = 112, StaleMemberEpoch = 113,
+        MismatchedEndpointType = 114, UnsupportedEndpointType = 115, InvalidRegularExpression = 128,
     }
 }
 

@@ -179,6 +179,19 @@ fn shape(key: ApiKey) -> Option<&'static [Field]> {
             always!(Bool),
         ],
         ApiKey::DescribeCluster => &[always!(Bool), from!(I8, 1)],
+        ApiKey::ConsumerGroupHeartbeat => &[
+            always!(Str),
+            always!(Str),
+            always!(I32),
+            always!(NullableString),
+            always!(NullableString),
+            always!(I32),
+            always!(Array(&Str)),
+            from!(NullableString, 1),
+            always!(NullableString),
+            always!(Structs(&[always!(Uuid), always!(Array(&I32))])),
+        ],
+        ApiKey::ConsumerGroupDescribe => &[always!(Array(&Str)), always!(Bool)],
     })
 }
 

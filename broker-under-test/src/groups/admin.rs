@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use kafka_wire::ErrorCode;
 
+use super::consumer::Member;
+use super::consumer::records as consumer_records;
 use super::group::State;
+use super::kind::Kind;
 use super::records::{self, Record};
 use super::{Groups, Held, keep, store};
 use crate::topics::Topics;
@@ -18,6 +21,16 @@ pub(crate) struct Described {
     pub members: Vec<DescribedMember>,
 }
 
+/// A group as ConsumerGroupDescribe tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct DescribedGroup {
+    pub state: &'static str,
+    pub epoch: i32,
+    pub target_epoch: i32,
+    pub assignor: &'static str,
+    pub members: Vec<(String, Member)>,
+}
+
 /// A member as DescribeGroups tells it.
 #[derive(Debug, Clone)]
 pub(crate) struct DescribedMember {
@@ -30,14 +43,14 @@ pub(crate) struct DescribedMember {
 }
 
 impl Groups {
-    /// Name, type of protocol and state of all groups.
-    pub fn list(&self, topics: &Topics) -> Vec<(String, String, &'static str)> {
+    /// Name, type of protocol, state and kind of all groups.
+    pub fn list(&self, topics: &Topics) -> Vec<(String, String, &'static str, &'static str)> {
         let row = |name: String| {
             let described = self.with(topics, &name, |held| {
                 let protocol_type = held.group.protocol_type().unwrap_or_default().to_owned();
-                (protocol_type, held.group.state().name())
+                (protocol_type, held.group.state(), held.group.name())
             });
-            described.map(|(protocol_type, state)| (name, protocol_type, state))
+            described.map(|(protocol_type, state, kind)| (name, protocol_type, state, kind))
         };
         self.names().into_iter().filter_map(row).collect()
     }
@@ -47,10 +60,27 @@ impl Groups {
         groups.keys().cloned().collect()
     }
 
-    /// `None` when there is no such group.
-    pub fn describe(&self, topics: &Topics, name: &str) -> Option<Described> {
-        self.with(topics, name, |held| {
-            let group = &held.group;
+    /// What ConsumerGroupDescribe tells; an error when there is no such group of KIP-848's protocol, and whether there is a classic one instead.
+    pub fn describe_consumer(&self, topics: &Topics, name: &str) -> Result<DescribedGroup, bool> {
+        let described = self.with(topics, name, |held| {
+            let group = held.group.consumer()?;
+            let members = group.members().iter().map(|(id, member)| (id.clone(), member.clone()));
+            Some(DescribedGroup {
+                state: group.state(),
+                epoch: group.epoch(),
+                target_epoch: group.target_epoch(),
+                assignor: group.assignor().name(),
+                members: members.collect(),
+            })
+        });
+        let is_classic = described.is_some();
+        described.flatten().ok_or(is_classic)
+    }
+
+    /// What DescribeGroups tells; an error when there is no such classic group, and whether there is one of KIP-848's protocol instead.
+    pub fn describe(&self, topics: &Topics, name: &str) -> Result<Described, bool> {
+        let described = self.with(topics, name, |held| {
+            let group = held.group.classic()?;
             let is_stable = group.state() == State::Stable;
             let protocol = group.protocol().filter(|_| is_stable).unwrap_or_default();
             let member = |(id, member): (&String, &super::member::Member)| DescribedMember {
@@ -65,19 +95,21 @@ impl Groups {
                     Bytes::new()
                 },
             };
-            Described {
+            Some(Described {
                 state: group.state().name(),
                 protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
                 protocol: protocol.to_owned(),
                 members: group.members().iter().map(member).collect(),
-            }
-        })
+            })
+        });
+        let is_of_kip848 = described.is_some();
+        described.flatten().ok_or(is_of_kip848)
     }
 
     /// DeleteGroups for one group: it must be empty.
     pub fn delete(&self, topics: &Topics, name: &str) -> ErrorCode {
         let deleted = self.with(topics, name, |held| {
-            if held.group.state() != State::Empty {
+            if !held.group.is_empty() {
                 return Err(ErrorCode::NonEmptyGroup);
             }
             self.end(topics, name, held)
@@ -95,7 +127,10 @@ impl Groups {
     /// Takes back everything that was written of a group. Who holds it still finds it gone.
     fn end(&self, topics: &Topics, name: &str, held: &mut Held) -> Result<(), ErrorCode> {
         let mut gone = take_back(name, &held.offsets.places(None));
-        gone.push((records::group_key(name), None));
+        match &held.group {
+            Kind::Classic(_) => gone.push((records::group_key(name), None)),
+            Kind::Consumer(group) => gone.extend(consumer_records::tombstones(name, group)),
+        }
         // Nothing was ever written of a group that never had a member: then there may be no topic either.
         if topics.get(store::TOPIC).is_some() {
             self.write(topics, name, held, &gone)?;
@@ -121,7 +156,7 @@ impl Groups {
         places: &[(String, i32)],
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
         let deleted = self.with(topics, name, |held| {
-            let is_empty = held.group.state() == State::Empty;
+            let is_empty = held.group.is_empty();
             if !is_empty && !held.group.is_of_consumers() {
                 return Err(ErrorCode::NonEmptyGroup);
             }

@@ -5,8 +5,11 @@
 //! JoinGroup or SyncGroup on the same connection wait for its answer, as in Kafka.
 
 mod admin;
+mod consumer;
 mod group;
+mod heartbeats;
 mod joining;
+mod kind;
 mod load;
 mod member;
 mod offsets;
@@ -18,6 +21,8 @@ mod subscription;
 mod tests;
 
 pub(crate) use admin::DescribedMember;
+pub(crate) use consumer::assignor::{NAMES as ASSIGNORS, Places};
+pub(crate) use consumer::{Beat, JOIN, LEAVE, LEAVE_FOR_NOW, Member, Refused, places_of, refuse};
 pub(crate) use member::{Joined, Joining, Protocol, Synced, Syncing, Told};
 pub(crate) use offsets::Committed;
 pub use store::TOPIC;
@@ -33,6 +38,7 @@ use kafka_wire::ErrorCode;
 use crate::config::Config;
 use crate::topics::Topics;
 use group::{Group, Limits};
+use kind::Kind;
 use member::{Answer, Ticket};
 use offsets::Offsets;
 use records::Record;
@@ -48,6 +54,7 @@ pub(crate) const NAME_BYTES_MAX: usize = 8192;
 pub(crate) struct Groups {
     config: Arc<Config>,
     limits: Limits,
+    consumer_limits: consumer::Limits,
     groups_max: usize,
     groups: RwLock<BTreeMap<String, Arc<Place>>>,
     tickets: AtomicU64,
@@ -62,7 +69,7 @@ struct Place {
 
 #[derive(Debug)]
 struct Held {
-    group: Group,
+    group: Kind,
     offsets: Offsets,
     /// When the group came into the state that was written last, milliseconds since 1970.
     since_ms: i64,
@@ -79,7 +86,10 @@ struct Held {
 pub(crate) struct Committer<'a> {
     pub member_id: &'a str,
     pub instance: Option<&'a str>,
+    /// Of a member of KIP-848's protocol, its epoch.
     pub generation: i32,
+    /// Whether the request can carry a member's epoch.
+    pub knows_epochs: bool,
     /// Whether it is held against the group at all; [`crate::PlantedBug::ForgetToFenceGeneration`] does not.
     pub is_fenced: bool,
 }
@@ -124,7 +134,7 @@ impl Groups {
     pub fn join(&self, topics: &Topics, name: &str, joining: Joining, is_stopping: impl Fn() -> bool) -> Joined {
         let id = joining.member_id.clone();
         let asked = |group: &mut Group, now, ticket| group.join(now, ticket, joining);
-        let answer = self.wait_for(topics, name, id.is_empty(), asked, is_stopping);
+        let answer = self.wait_for(topics, name, Some(id.is_empty()), asked, is_stopping);
         match answer {
             Ok(Answer::Join(joined)) => joined,
             Ok(Answer::Sync(_)) => Joined::refused(ErrorCode::UnknownServerError, id),
@@ -135,23 +145,24 @@ impl Groups {
     /// SyncGroup. Returns when the answer is there.
     pub fn sync(&self, topics: &Topics, name: &str, syncing: Syncing, is_stopping: impl Fn() -> bool) -> Synced {
         let asked = |group: &mut Group, now, ticket| group.sync(now, ticket, syncing);
-        match self.wait_for(topics, name, false, asked, is_stopping) {
+        match self.wait_for(topics, name, None, asked, is_stopping) {
             Ok(Answer::Sync(synced)) => synced,
             Ok(Answer::Join(_)) => Synced::refused(ErrorCode::UnknownServerError),
             Err(error) => Synced::refused(error),
         }
     }
 
+    /// `joins` is of a JoinGroup, and whether it may make the group.
     fn wait_for(
         &self,
         topics: &Topics,
         name: &str,
-        may_make: bool,
+        joins: Option<bool>,
         ask: impl FnOnce(&mut Group, Instant, Ticket),
         is_stopping: impl Fn() -> bool,
     ) -> Result<Answer, ErrorCode> {
         let place = loop {
-            let place = match may_make {
+            let place = match joins == Some(true) {
                 true => self.get_or_make(name).ok_or(ErrorCode::GroupMaxSizeReached)?,
                 false => self.get(name).ok_or(ErrorCode::UnknownMemberId)?,
             };
@@ -161,8 +172,17 @@ impl Groups {
         };
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let mut held = place.lock();
+        if joins.is_some() {
+            self.become_classic(topics, name, &mut held)?;
+        }
+        let Kind::Classic(group) = &mut held.group else {
+            return match joins {
+                Some(_) => Err(ErrorCode::InconsistentGroupProtocol),
+                None => Err(ErrorCode::UnknownMemberId),
+            };
+        };
+        ask(group, Instant::now(), ticket);
         held.waiting.insert(ticket, None);
-        ask(&mut held.group, Instant::now(), ticket);
         let answer = loop {
             self.settle(topics, name, &place, &mut held);
             if let Some(Some(_)) = held.waiting.get(&ticket) {
@@ -186,15 +206,21 @@ impl Groups {
         answer.ok_or(ErrorCode::CoordinatorNotAvailable)
     }
 
-    /// Writes what changed and hands out what was answered.
-    fn settle(&self, topics: &Topics, name: &str, place: &Place, held: &mut Held) {
-        let outputs = held.group.take_outputs();
+    /// Writes what changed and hands out what was answered; whether all of it could be written.
+    fn settle(&self, topics: &Topics, name: &str, place: &Place, held: &mut Held) -> bool {
+        let outputs = match &mut held.group {
+            Kind::Classic(group) => group.take_outputs(),
+            Kind::Consumer(_) => return self.settle_consumer(topics, name, held),
+        };
         let mut stored = true;
         if outputs.is_changed {
             held.since_ms = store::now_ms();
-            let value = records::group_value(&held.group, held.since_ms);
+            let value = held
+                .group
+                .classic()
+                .map(|group| records::group_value(group, held.since_ms));
             stored = self
-                .write(topics, name, held, &[(records::group_key(name), Some(value))])
+                .write(topics, name, held, &[(records::group_key(name), value)])
                 .is_ok();
         }
         let any = !outputs.answers.is_empty();
@@ -206,6 +232,7 @@ impl Groups {
         if any {
             place.answered.notify_all();
         }
+        stored
     }
 
     fn write(&self, topics: &Topics, name: &str, held: &mut Held, records: &[Record]) -> Result<(), ErrorCode> {
@@ -227,14 +254,21 @@ impl Groups {
         instance: Option<&str>,
         generation: i32,
     ) -> ErrorCode {
-        let beat = |held: &mut Held| held.group.heartbeat(Instant::now(), id, instance, generation);
+        let beat = |held: &mut Held| match &mut held.group {
+            Kind::Classic(group) => group.heartbeat(Instant::now(), id, instance, generation),
+            // Its members don't send these.
+            Kind::Consumer(_) => ErrorCode::UnknownMemberId,
+        };
         self.with(topics, name, beat).unwrap_or(ErrorCode::UnknownMemberId)
     }
 
     /// LeaveGroup: an error for each member, by id and instance; `None` when there is no such group.
     pub fn leave(&self, topics: &Topics, name: &str, members: &[(&str, Option<&str>)]) -> Option<Vec<ErrorCode>> {
         self.with(topics, name, |held| {
-            let leave = |(id, instance): &(&str, Option<&str>)| held.group.leave(Instant::now(), id, *instance);
+            let leave = |(id, instance): &(&str, Option<&str>)| match &mut held.group {
+                Kind::Classic(group) => group.leave(Instant::now(), id, *instance),
+                Kind::Consumer(group) => group.expel(Instant::now(), id, *instance),
+            };
             members.iter().map(leave).collect()
         })
     }
@@ -258,11 +292,14 @@ impl Groups {
                 std::thread::yield_now();
                 continue;
             }
-            let checked = match by.is_fenced {
-                true => held
-                    .group
-                    .check_commit(Instant::now(), by.member_id, by.instance, by.generation),
-                false => Ok(()),
+            let checked = match &mut held.group {
+                _ if !by.is_fenced => Ok(()),
+                Kind::Classic(group) => group.check_commit(Instant::now(), by.member_id, by.instance, by.generation),
+                Kind::Consumer(group) => {
+                    let places: Vec<(&str, i32)> = offsets.iter().map(|(topic, p, _)| (topic.as_str(), *p)).collect();
+                    let member = (by.member_id, by.generation);
+                    group.check_commit(Instant::now(), &topics.catalog(), member, by.knows_epochs, &places)
+                }
             };
             self.settle(topics, name, &place, &mut held);
             checked?;
@@ -282,17 +319,25 @@ impl Groups {
         keep(promise.as_ref()).map_err(|()| ErrorCode::NotCoordinator)
     }
 
-    /// What `read` finds in the offsets of a group, once it is sure to last; `None` when there is no such group.
+    /// What `read` finds in the offsets of a group, once it is sure to last; `None` when there is no such group. Who says which member of KIP-848's
+    /// protocol it is, and in which epoch, has to be it.
     pub fn committed<T>(
         &self,
         topics: &Topics,
         name: &str,
+        member: Option<(&str, i32)>,
         read: impl FnOnce(&Offsets) -> T,
     ) -> Result<Option<T>, ErrorCode> {
-        let found = self.with(topics, name, |held| (read(&held.offsets), held.promise.clone()));
-        let Some((found, promise)) = found else {
+        let found = self.with(topics, name, |held| {
+            if let (Kind::Consumer(group), Some((id, epoch))) = (&mut held.group, member) {
+                group.check_fetch(Instant::now(), id, epoch)?;
+            }
+            Ok((read(&held.offsets), held.promise.clone()))
+        });
+        let Some(found) = found else {
             return Ok(None);
         };
+        let (found, promise) = found?;
         keep(promise.as_ref()).map_err(|()| ErrorCode::NotCoordinator)?;
         Ok(Some(found))
     }
@@ -314,7 +359,7 @@ impl Place {
 impl Held {
     fn new(limits: Limits) -> Self {
         Held {
-            group: Group::new(limits),
+            group: Kind::Classic(Group::new(limits)),
             offsets: Offsets::default(),
             since_ms: -1,
             waiting: HashMap::new(),

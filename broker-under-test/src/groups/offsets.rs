@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::group::{Group, State};
+use super::kind::Kind;
 
 /// An offset that a group committed for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +61,13 @@ impl Offsets {
 
     /// What is kept no longer at that time. As in Kafka, a group that has members keeps what they are subscribed to, and the clock of the others
     /// begins when the group became empty, or with each commit when it never had members.
-    pub fn expired(&self, group: &Group, since_ms: i64, now_ms: i64, retention_ms: i64) -> Vec<(String, i32)> {
+    pub fn expired(&self, group: &Kind, since_ms: i64, now_ms: i64, retention_ms: i64) -> Vec<(String, i32)> {
         let is_over = |committed: &Committed| match (committed.expires_ms, group.protocol_type()) {
             (Some(expires_ms), _) => now_ms >= expires_ms,
-            (None, Some(_)) if group.state() == State::Empty => now_ms - committed.at_ms.max(since_ms) >= retention_ms,
+            (None, Some(_)) if group.is_empty() => now_ms - committed.at_ms.max(since_ms) >= retention_ms,
             (None, _) => now_ms - committed.at_ms >= retention_ms,
         };
-        let has_members = group.protocol_type().is_some() && group.state() != State::Empty;
+        let has_members = group.protocol_type().is_some() && !group.is_empty();
         let all = self
             .0
             .iter()
@@ -82,7 +82,7 @@ impl Offsets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::group::Limits;
+    use super::super::group::{Group, Limits, State};
     use super::super::records;
     use super::*;
     use std::time::{Duration, Instant};
@@ -109,17 +109,19 @@ mod tests {
             members_max: 9,
             bytes_max: 999,
         };
-        let expires = |group: &Group, offsets: &Offsets, since_ms, now_ms| {
+        let expires = |group: &Kind, offsets: &Offsets, since_ms, now_ms| {
             let expired = offsets.expired(group, since_ms, now_ms, RETENTION_MS);
             assert!(expired.iter().all(|place| *place == ("t".to_owned(), 0)));
             !expired.is_empty()
         };
         // Of who never was in a group: from the commit on.
-        let mut group = Group::new(limits);
+        let group = Kind::Classic(Group::new(limits));
         let plain = offsets(5000, None);
         assert!(!expires(&group, &plain, -1, 5999) && expires(&group, &plain, -1, 6000));
         // Of a group that became empty at 7000.
-        group.protocol_type = Some("consumer".to_owned());
+        let mut had_members = Group::new(limits);
+        had_members.protocol_type = Some("consumer".to_owned());
+        let group = Kind::Classic(had_members);
         assert!(!expires(&group, &plain, 7000, 7999) && expires(&group, &plain, 7000, 8000));
         // The client's own word is what counts.
         let short = offsets(5000, Some(5500));
@@ -140,7 +142,7 @@ mod tests {
             let read = records::read_group(&value.concat(), limits, Instant::now()).unwrap();
             let (stable, since_ms) = read.unwrap();
             assert_eq!((stable.state(), since_ms), (State::Stable, 7000));
-            assert_eq!(expires(&stable, &plain, since_ms, 1 << 40), !stays);
+            assert_eq!(expires(&Kind::Classic(stable), &plain, since_ms, 1 << 40), !stays);
         }
     }
 }

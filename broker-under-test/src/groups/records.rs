@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes};
 use kafka_wire::encode::Encode;
 use kafka_wire::{Cursor, WireError};
 
+use super::consumer::records::{Part, decode_key};
 use super::group::{Group, Limits, State};
 use super::member::{Member, Protocol};
 use super::offsets::Committed;
@@ -34,6 +35,8 @@ pub(crate) enum Key {
         partition: i32,
     },
     Group(String),
+    /// Of a group of KIP-848's protocol.
+    Consumer(String, Part),
 }
 
 impl Key {
@@ -48,7 +51,10 @@ impl Key {
                 topic: c.string(false)?.to_owned(),
                 partition: c.i32()?,
             },
-            _ => return Ok(None),
+            version => match decode_key(version, c)? {
+                Some((group, part)) => Key::Consumer(group, part),
+                None => return Ok(None),
+            },
         };
         c.finish().map(|()| Some(key))
     }

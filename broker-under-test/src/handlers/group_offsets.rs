@@ -21,6 +21,8 @@ use crate::planted::PlantedBug;
 
 /// The first version of OffsetCommit that tells a group which is not there from an old generation.
 const UNKNOWN_GROUP: i16 = 9;
+/// The first version of OffsetCommit with the epoch of a member of KIP-848's protocol.
+const MEMBER_EPOCH: i16 = 9;
 /// The first version of OffsetFetch for several groups.
 const SEVERAL_GROUPS: i16 = 8;
 /// The first version of OffsetFetch with an error of its own.
@@ -88,6 +90,7 @@ fn commit(
         member_id: &request.member_id,
         instance: request.group_instance_id.as_deref(),
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: call.version >= MEMBER_EPOCH,
         is_fenced: call.broker.planted != Some(PlantedBug::ForgetToFenceGeneration),
     };
     let committed = call
@@ -103,11 +106,16 @@ fn commit(
 /// What is said of one topic: partitions with what was committed for them.
 type Found = Vec<(TopicName, Vec<(i32, Option<Committed>)>)>;
 
-/// What a group committed for the places that are asked for, or for all.
-fn find(call: &Call, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> (ErrorCode, Found) {
+/// What a group committed for the places that are asked for, or for all; `member` is who asks, with its epoch, if it says so.
+fn find(
+    call: &Call,
+    group: &str,
+    member: Option<(&str, i32)>,
+    asked: Option<Vec<(TopicName, Vec<i32>)>>,
+) -> (ErrorCode, Found) {
     let groups = &call.broker.groups;
     let Some(asked) = asked else {
-        let all = groups.committed(&call.broker.topics, group, |offsets| {
+        let all = groups.committed(&call.broker.topics, group, member, |offsets| {
             let topic = |(topic, partitions): (&str, &std::collections::BTreeMap<i32, Committed>)| {
                 let partitions = partitions.iter().map(|(p, committed)| (*p, Some(committed.clone())));
                 (TopicName(text(topic)), partitions.collect())
@@ -119,7 +127,7 @@ fn find(call: &Call, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> 
             Err(error) => (error, Vec::new()),
         };
     };
-    let found = groups.committed(&call.broker.topics, group, |offsets| {
+    let found = groups.committed(&call.broker.topics, group, member, |offsets| {
         let one = |(topic, partitions): &(TopicName, Vec<i32>)| {
             let partitions = partitions.iter().map(|p| (*p, offsets.get(topic, *p).cloned()));
             (topic.clone(), partitions.collect())
@@ -146,7 +154,7 @@ pub(super) fn offset_fetch(call: &Call, request: OffsetFetchRequest) -> OffsetFe
         let one = topics.into_iter().map(|t| (t.name, t.partition_indexes));
         one.collect()
     });
-    let (error, found) = find(call, &request.group_id, asked);
+    let (error, found) = find(call, &request.group_id, None, asked);
     let own_error = if call.version >= OWN_ERROR {
         error
     } else {
@@ -188,7 +196,9 @@ fn fetch_several(call: &Call, request: OffsetFetchRequest) -> OffsetFetchRespons
             let one = topics.into_iter().map(|t| (t.name, t.partition_indexes));
             one.collect()
         });
-        let (error, found) = find(call, &group.group_id, asked);
+        let says_who = group.member_id.is_some() || group.member_epoch >= 0;
+        let member = says_who.then(|| (group.member_id.as_deref().unwrap_or_default(), group.member_epoch));
+        let (error, found) = find(call, &group.group_id, member, asked);
         // An error is of the whole group.
         let found = if error == ErrorCode::None { found } else { Vec::new() };
         let topics = found.into_iter().map(|(name, partitions)| {

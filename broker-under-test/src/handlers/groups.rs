@@ -16,8 +16,6 @@ use kafka_wire::ErrorCode;
 use super::{Call, advertised_host, node_id, text};
 use crate::groups::DescribedMember;
 
-/// The only type of group that there is, in Kafka's words.
-const CLASSIC: &str = "classic";
 /// What is said of a group that is not there where there is no error for it.
 const DEAD: &str = "Dead";
 /// The first version of FindCoordinator for several keys.
@@ -68,13 +66,13 @@ pub(super) fn list_groups(call: &Call, request: ListGroupsRequest) -> ListGroups
     let names = |words: &[StrBytes], word: &str| words.is_empty() || words.iter().any(|w| w.eq_ignore_ascii_case(word));
     let all = call.broker.groups.list(&call.broker.topics).into_iter();
     let wanted =
-        all.filter(|(_, _, state)| names(&request.states_filter, state) && names(&request.types_filter, CLASSIC));
-    let listed = wanted.map(|(name, protocol_type, state)| {
+        all.filter(|(_, _, state, kind)| names(&request.states_filter, state) && names(&request.types_filter, kind));
+    let listed = wanted.map(|(name, protocol_type, state, kind)| {
         ListedGroup::default()
             .with_group_id(GroupId(text(&name)))
             .with_protocol_type(text(&protocol_type))
             .with_group_state(text(state))
-            .with_group_type(text(CLASSIC))
+            .with_group_type(text(kind))
     });
     ListGroupsResponse::default().with_groups(listed.collect())
 }
@@ -92,16 +90,23 @@ pub(super) fn describe_groups(call: &Call, request: DescribeGroupsRequest) -> De
     let one = |name: &GroupId| {
         let answer = DescribedGroup::default().with_group_id(name.clone());
         match call.broker.groups.describe(&call.broker.topics, name) {
-            Some(group) => answer
+            Ok(group) => answer
                 .with_group_state(text(group.state))
                 .with_protocol_type(text(&group.protocol_type))
                 .with_protocol_data(text(&group.protocol))
                 .with_members(group.members.into_iter().map(member).collect()),
-            None if call.version < UNKNOWN_GROUP => answer.with_group_state(text(DEAD)),
-            None => answer
-                .with_group_state(text(DEAD))
-                .with_error_code(ErrorCode::GroupIdNotFound.code())
-                .with_error_message(Some(text(&format!("Group {} not found.", name.as_str())))),
+            Err(_) if call.version < UNKNOWN_GROUP => answer.with_group_state(text(DEAD)),
+            Err(is_of_kip848) => {
+                let what = if is_of_kip848 {
+                    "is not a classic group"
+                } else {
+                    "not found"
+                };
+                answer
+                    .with_group_state(text(DEAD))
+                    .with_error_code(ErrorCode::GroupIdNotFound.code())
+                    .with_error_message(Some(text(&format!("Group {} {what}.", name.as_str()))))
+            }
         }
     };
     // Each group once, so that a short request can't ask for the same long answer many times.

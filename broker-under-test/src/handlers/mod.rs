@@ -5,6 +5,7 @@
 
 mod admin;
 mod cluster;
+mod consumer_groups;
 mod fetch;
 mod group_offsets;
 mod groups;
@@ -116,6 +117,8 @@ pub fn handle(
         ApiKey::ListGroups => call.with(body, groups::list_groups),
         ApiKey::DescribeGroups => call.with(body, groups::describe_groups),
         ApiKey::DeleteGroups => call.with(body, groups::delete_groups),
+        ApiKey::ConsumerGroupHeartbeat => call.with(body, consumer_groups::heartbeat),
+        ApiKey::ConsumerGroupDescribe => call.with(body, consumer_groups::describe),
         ApiKey::CreateTopics => call.with(body, admin::create_topics),
         ApiKey::DeleteTopics => call.with(body, admin::delete_topics),
         ApiKey::DeleteRecords => call.with(body, admin::delete_records),

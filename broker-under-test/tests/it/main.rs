@@ -10,6 +10,8 @@ mod compaction;
 #[cfg(test)]
 mod concurrent;
 #[cfg(test)]
+mod consumer_groups;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fetch;

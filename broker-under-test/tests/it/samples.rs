@@ -58,6 +58,8 @@ pub fn frame(key: ApiKey, version: i16, correlation_id: i32) -> Vec<u8> {
         ApiKey::DescribeConfigs => frame(&|id| frame_of(key, v, id, &describe_configs(v))),
         ApiKey::CreatePartitions => frame(&|id| frame_of(key, v, id, &create_partitions())),
         ApiKey::DescribeCluster => frame(&|id| frame_of(key, v, id, &DescribeClusterRequest::default())),
+        ApiKey::ConsumerGroupHeartbeat => frame(&|id| frame_of(key, v, id, &consumer_group_heartbeat(v))),
+        ApiKey::ConsumerGroupDescribe => frame(&|id| frame_of(key, v, id, &consumer_group_describe())),
     }
 }
 
@@ -197,6 +199,14 @@ pub fn error_codes(answer: &[u8], key: ApiKey, v: i16, id: i32) -> Vec<i16> {
             let answer: CreatePartitionsResponse = decode(answer, key, v, id);
             answer.results.iter().map(|r| r.error_code).collect()
         }
+        ApiKey::ConsumerGroupHeartbeat => {
+            let answer: ConsumerGroupHeartbeatResponse = decode(answer, key, v, id);
+            vec![answer.error_code]
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            let answer: ConsumerGroupDescribeResponse = decode(answer, key, v, id);
+            answer.groups.iter().map(|g| g.error_code).collect()
+        }
         ApiKey::DescribeCluster => {
             let answer: DescribeClusterResponse = decode(answer, key, v, id);
             vec![answer.error_code]
@@ -224,6 +234,7 @@ pub fn expected_codes(key: ApiKey, v: i16) -> Vec<i16> {
         ApiKey::LeaveGroup => vec![0, UNKNOWN_MEMBER],
         ApiKey::DescribeGroups if v < 6 => vec![0],
         ApiKey::DescribeGroups | ApiKey::DeleteGroups | ApiKey::OffsetDelete => vec![UNKNOWN_GROUP],
+        ApiKey::ConsumerGroupHeartbeat | ApiKey::ConsumerGroupDescribe => vec![UNKNOWN_GROUP],
         ApiKey::ListGroups => vec![0],
         ApiKey::ApiVersions | ApiKey::InitProducerId | ApiKey::DescribeCluster => vec![0],
         // Validated only; the second one asks for a setting that does not exist.
@@ -403,6 +414,30 @@ fn describe_groups(v: i16) -> DescribeGroupsRequest {
     DescribeGroupsRequest::default()
         .with_groups(vec![GroupId(text("nobody-here"))])
         .with_include_authorized_operations(v >= 3)
+}
+
+/// Of a member of a group that is not there.
+fn consumer_group_heartbeat(v: i16) -> ConsumerGroupHeartbeatRequest {
+    let owned = consumer_group_heartbeat_request::TopicPartitions::default()
+        .with_topic_id(uuid::Uuid::from_u128(7))
+        .with_partitions(vec![0, 1]);
+    ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(text("nobody-here")))
+        .with_member_id(text("member"))
+        .with_member_epoch(5)
+        .with_instance_id(Some(text("fixed")))
+        .with_rack_id(Some(text("rack")))
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![topic(TOPIC)]))
+        .with_subscribed_topic_regex((v >= 1).then(|| text("sam.*")))
+        .with_server_assignor(Some(text("uniform")))
+        .with_topic_partitions(Some(vec![owned]))
+}
+
+fn consumer_group_describe() -> ConsumerGroupDescribeRequest {
+    ConsumerGroupDescribeRequest::default()
+        .with_group_ids(vec![GroupId(text("nobody-here"))])
+        .with_include_authorized_operations(true)
 }
 
 fn list_groups(v: i16) -> ListGroupsRequest {

@@ -23,9 +23,20 @@ pub(super) fn name(target: &TargetName) -> String {
     }
 }
 
-/// A first member is not kept waiting for others, which the script never has.
-fn settings() -> BTreeMap<String, String> {
-    BTreeMap::from([("group.initial.rebalance.delay.ms".to_owned(), "0".to_owned())])
+/// A first member is not kept waiting for others, which the script never has, and the coordinator assigns at once. A group with members keeps its
+/// protocol, which is the only policy of the bundled broker.
+const SETTINGS: [(&str, &str); 3] = [
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.consumer.assignment.interval.ms", "0"),
+    ("group.consumer.migration.policy", "disabled"),
+];
+/// What Kafka alone has: assignments in the answer and not in the background.
+const KAFKAS: [(&str, &str); 1] = [("group.consumer.assignor.offload.enable", "false")];
+
+fn settings(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = SETTINGS.iter().chain(more);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// Starts a target with its defaults, unless it runs already.
@@ -38,7 +49,7 @@ pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Ru
             let spec = BrokerSpec {
                 data_dir: scratch.path.join("bundled"),
                 port: 0,
-                settings: settings(),
+                settings: settings(&[]),
                 cpus: None,
                 log: scratch.path.join("bundled.log"),
                 planted: None,
@@ -53,7 +64,7 @@ pub(super) fn start(target: &TargetName, scratch: &Scratch) -> anyhow::Result<Ru
                 heap_mb: HEAP_MB,
                 tls: false,
                 cpus: None,
-                settings: settings(),
+                settings: settings(&KAFKAS),
                 congestion_control: None,
             };
             Kafka::start(&spec).map(Running::Kafka)

@@ -144,6 +144,16 @@ pub(super) fn commit(version: i16, who: As, asked: &[(&str, i32, i64, Option<&st
 
 /// OffsetFetch, versions 1 to 9, of one group: partitions of one topic, or of all topics.
 pub(super) fn fetch_offsets(version: i16, group: &str, asked: Option<(&str, &[i32])>) -> Vec<u8> {
+    fetch_offsets_as(version, group, None, asked)
+}
+
+/// The same; from version 9 on a member with its epoch may ask.
+pub(super) fn fetch_offsets_as(
+    version: i16,
+    group: &str,
+    member: Option<(&str, i32)>,
+    asked: Option<(&str, &[i32])>,
+) -> Vec<u8> {
     let flexible = ApiKey::OffsetFetch.is_flexible(version);
     let mut out = Vec::new();
     if version >= 8 {
@@ -151,8 +161,8 @@ pub(super) fn fetch_offsets(version: i16, group: &str, asked: Option<(&str, &[i3
     }
     out.put_string(group, flexible);
     if version >= 9 {
-        out.put_nullable_string(None, flexible);
-        out.put_i32(-1);
+        out.put_nullable_string(member.map(|(id, _)| id), flexible);
+        out.put_i32(member.map_or(-1, |(_, epoch)| epoch));
     }
     match asked {
         None if flexible => out.put_uvarint(0),

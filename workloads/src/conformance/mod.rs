@@ -7,6 +7,7 @@
 mod batches;
 mod bench;
 mod cases;
+mod consumer_request;
 mod group_request;
 mod request;
 mod shape;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use kafka_wire::{ApiKey, BatchHeader, BatchIter, Cursor, ErrorCode, WireError};
 
 use Show::{Error, Hidden, Present, Time, Value};
-use Type::{Array, Bool, Bytes, I8, I16, I32, I64, Mine, Records, Set, Str, Structs, Uuid};
+use Type::{Array, Bool, Bytes, I8, I16, I32, I64, Mine, Nullable, Numbers, Records, Set, Str, Structs, Tags, Uuid};
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -26,6 +26,12 @@ enum Type {
     Records,
     /// An array of primitives, shown as its length.
     Array(&'static Type),
+    /// An array of 32-bit integers whose order says nothing, perhaps null.
+    Numbers,
+    /// The end of a structure that is not shown as one.
+    Tags,
+    /// A structure, perhaps null.
+    Nullable(&'static [Field]),
     /// An array of structures, perhaps null.
     Structs(&'static [Field]),
     /// The same where the order says nothing.
@@ -300,6 +306,60 @@ fn shape(key: ApiKey) -> &'static [Field] {
                 Value
             ),
         ],
+        ApiKey::ConsumerGroupHeartbeat => &[
+            field!("throttle", I32, Hidden),
+            field!("error", I16, Error),
+            field!("message", Str, Hidden),
+            field!("member", Str, Present),
+            field!("epoch", I32, Value),
+            field!("interval", I32, Value),
+            field!(
+                "assignment",
+                Nullable(&[field!(
+                    "topics",
+                    Set(&[field!("id", Uuid, Present), field!("partitions", Numbers, Value)]),
+                    Value
+                )]),
+                Value
+            ),
+        ],
+        ApiKey::ConsumerGroupDescribe => &[
+            field!("throttle", I32, Hidden),
+            field!(
+                "groups",
+                Set(&[
+                    field!("error", I16, Error),
+                    field!("message", Str, Hidden),
+                    field!("name", Str, Value),
+                    field!("state", Str, Value),
+                    field!("epoch", I32, Value),
+                    field!("assignment_epoch", I32, Value),
+                    field!("assignor", Str, Value),
+                    field!(
+                        "members",
+                        Set(&[
+                            field!("id", Str, Value),
+                            field!("instance", Str, Value),
+                            field!("rack", Str, Value),
+                            field!("epoch", I32, Value),
+                            field!("client", Str, Value),
+                            field!("host", Str, Value),
+                            field!("topics", Array(&Str), Value),
+                            field!("pattern", Str, Value),
+                            field!("assignment", Set(ASSIGNED), Value),
+                            // The end of the structure that the assignment is alone in.
+                            field!("tags", Tags, Hidden),
+                            field!("target", Set(ASSIGNED), Value),
+                            field!("tags", Tags, Hidden),
+                            field!("type", I8, Value, 1..),
+                        ]),
+                        Value
+                    ),
+                    field!("operations", I32, Value),
+                ]),
+                Value
+            ),
+        ],
         ApiKey::DeleteGroups => &[
             field!("throttle", I32, Hidden),
             field!(
@@ -515,6 +575,13 @@ fn shape(key: ApiKey) -> &'static [Field] {
     }
 }
 
+/// Partitions of a topic that a member has or shall have.
+const ASSIGNED: &[Field] = &[
+    field!("id", Uuid, Present),
+    field!("name", Str, Value),
+    field!("partitions", Numbers, Value),
+];
+
 /// What a group committed in one topic; epochs are told from version 5 on.
 const COMMITTED_IN_TOPIC: &[Field] = &[
     field!("name", Str, Value),
@@ -641,6 +708,12 @@ impl Walk<'_> {
                     shown(count, true)
                 }
             },
+            Numbers => self.numbers(c)?,
+            Tags => shown(c.skip_tagged_fields()?, false),
+            Nullable(fields) => match c.i8()? {
+                ..0 => ("null".to_owned(), false),
+                _ => (format!("{{{}}}", self.fields(c, fields)?), true),
+            },
             Structs(fields) => self.structs(c, fields, false, false)?,
             Set(fields) => self.structs(c, fields, true, false)?,
             Mine(fields) => self.structs(c, fields, true, true)?,
@@ -651,6 +724,19 @@ impl Walk<'_> {
             Present => Some("none".to_owned()),
             Value | Error | Time => Some(text),
         })
+    }
+
+    fn numbers(&self, c: &mut Cursor) -> Result<(String, bool), WireError> {
+        let Some(count) = c.array_len(self.flexible, 4)? else {
+            return Ok(("null".to_owned(), false));
+        };
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(c.i32()?);
+        }
+        all.sort_unstable();
+        let texts: Vec<String> = all.iter().map(i32::to_string).collect();
+        Ok((format!("[{}]", texts.join(" ")), count > 0))
     }
 
     fn structs(

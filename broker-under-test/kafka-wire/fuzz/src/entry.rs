@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FindCoordinatorRequest,
-    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, SyncGroupRequest,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use kafka_wire::fetch::FetchRequest;
@@ -92,5 +92,7 @@ fn control(key: ApiKey, body: &mut Bytes, version: i16) -> bool {
         ApiKey::DescribeConfigs => DescribeConfigsRequest::decode(body, version).is_ok(),
         ApiKey::CreatePartitions => CreatePartitionsRequest::decode(body, version).is_ok(),
         ApiKey::DescribeCluster => DescribeClusterRequest::decode(body, version).is_ok(),
+        ApiKey::ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest::decode(body, version).is_ok(),
+        ApiKey::ConsumerGroupDescribe => ConsumerGroupDescribeRequest::decode(body, version).is_ok(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod committed;
+mod consumer_groups;
 mod fetch;
 mod frames;
 mod groups;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
     admin::add(&mut all);
     groups::add(&mut all);
     committed::add(&mut all);
+    consumer_groups::add(&mut all);
     frames::add(&mut all);
     all
 }
