@@ -3,8 +3,12 @@
     confluent.py create  BOOTSTRAP TOPIC PARTITIONS
     confluent.py produce BOOTSTRAP TOPIC CODEC < lines
     confluent.py consume BOOTSTRAP TOPIC > partition<TAB>value per record
+    confluent.py member  BOOTSTRAP TOPIC GROUP > partition<TAB>offset<TAB>value per record, until SIGTERM
+
+A member joins by KIP-848's protocol; a TOPIC that begins with ^ is a pattern, which the broker matches.
 """
 
+import signal
 import sys
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -76,5 +80,32 @@ def consume(bootstrap, topic):
     consumer.close()
 
 
+def member(bootstrap, topic, group):
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "group.protocol": "consumer",
+        "auto.offset.reset": "earliest",
+        "auto.commit.interval.ms": 200,
+        "enable.auto.offset.store": False,
+    }
+    consumer = Consumer(settings)
+    is_over = []
+    signal.signal(signal.SIGTERM, lambda *_: is_over.append(True))
+    consumer.subscribe([topic])
+    out = sys.stdout.buffer
+    while not is_over:
+        message = consumer.poll(0.1)
+        if message is None:
+            continue
+        if message.error() is not None:
+            raise KafkaException(message.error())
+        # Written first: what is committed must have been read.
+        out.write(b"%d\t%d\t%s\n" % (message.partition(), message.offset(), message.value()))
+        out.flush()
+        consumer.store_offsets(message)
+    consumer.close()
+
+
 if __name__ == "__main__":
-    {"create": create, "produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:])
+    {"create": create, "produce": produce, "consume": consume, "member": member}[sys.argv[1]](*sys.argv[2:])
