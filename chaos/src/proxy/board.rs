@@ -6,6 +6,7 @@ use workloads::history::OffsetRun;
 
 use super::link::Fate;
 use super::plan::{Ending, ProxyFault, Then};
+use super::trace::Trace;
 
 /// Most lost answers that are kept until they are taken; beyond, they count as unknown.
 const LOST_MAX: usize = 1 << 20;
@@ -66,6 +67,7 @@ pub(super) struct Board {
     pub(super) unknown: u32,
     pub(super) notes: Vec<String>,
     pub(super) counts: Counts,
+    pub(super) trace: Trace,
     pub(super) stop: bool,
 }
 

@@ -175,7 +175,8 @@ impl EventLoop {
             match self.nodes.connect(place) {
                 Ok(broker) => {
                     board.counts.connections += 1;
-                    self.links.push(Link::new(client, broker));
+                    let number = u32::try_from(board.counts.connections).unwrap_or(u32::MAX);
+                    self.links.push(Link::new(number, client, broker));
                 }
                 Err(error) => board.note(format!("the broker can't be connected to: {error}")),
             }

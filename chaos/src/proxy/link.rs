@@ -20,6 +20,7 @@ use super::frames::{ANSWER_HEAD_BYTES, Frames, Head, ImpossibleLength, REQUEST_H
 use super::outbox::Outbox;
 use super::plan::{Ending, Then};
 use super::rewrite;
+use super::trace::{Asked, Copied};
 
 const PRODUCE: i16 = 0;
 /// Largest answer that is held because it has to be rewritten or accounted for.
@@ -71,6 +72,8 @@ struct Request {
     head: Head,
     /// A Produce request behind its length, as far as it is kept.
     captured: Option<Vec<u8>>,
+    /// One that the trace may tell of.
+    copied: Option<Copied>,
     /// Bytes that still pass before the connection is cut.
     cut: Option<(usize, Ending)>,
 }
@@ -83,6 +86,8 @@ struct Call {
     correlation_id: i32,
     /// Records by partition, for Produce; `None` when they could not be counted.
     records: Option<Vec<(i32, u32)>>,
+    /// What it asks, for the trace, and when it had come.
+    asked: Option<(Asked, u64)>,
 }
 
 /// An answer on its way.
@@ -92,10 +97,14 @@ struct Answer {
     fate: Fate,
     /// The answer behind its length, when it is needed as a whole.
     held: Option<Vec<u8>>,
+    /// For the trace.
+    copied: Option<Copied>,
 }
 
 #[derive(Debug)]
 pub(super) struct Link {
+    /// From 1, in the order in which clients came.
+    number: u32,
     client: Client,
     broker: Option<TcpStream>,
     connected: bool,
@@ -118,8 +127,9 @@ pub(super) struct Link {
 
 impl Link {
     /// Both sockets must not block; the one to the broker may still be connecting.
-    pub(super) fn new(client: TcpStream, broker: TcpStream) -> Self {
+    pub(super) fn new(number: u32, client: TcpStream, broker: TcpStream) -> Self {
         Self {
+            number,
             client: Client::Open(client),
             broker: Some(broker),
             connected: false,

@@ -6,6 +6,8 @@
 //! batch that the broker applied and whose acknowledgement did not reach its client is told ([`LostAnswer`]): it is what a retry
 //! stores twice.
 //!
+//! Beside that it tells what members of consumer groups and their coordinator say to each other ([`Proxy::trace`]).
+//!
 //! What waits in memory is bounded: one read for each direction of a connection, and an answer that has to be rewritten. A side that
 //! does not read stops the other one.
 //!
@@ -20,6 +22,7 @@ mod outbox;
 mod plan;
 mod produce;
 mod rewrite;
+mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,6 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use board::{Counts, LostAnswer};
 pub use plan::{Api, Ending, MILLION, ProxyFault, Then};
+pub use trace::{Step, Trace};
 
 use crate::cluster::Evidence;
 use board::Board;
@@ -140,6 +144,11 @@ impl Proxy {
     /// What went wrong with connections by itself, in words; the first few.
     pub fn notes(&self) -> Vec<String> {
         self.shared.board().notes.clone()
+    }
+
+    /// What members of groups and their coordinator said to each other so far.
+    pub fn trace(&self) -> Trace {
+        self.shared.board().trace.clone()
     }
 
     /// What passed so far.

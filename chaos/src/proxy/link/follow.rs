@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use workloads::history::monotonic_ns;
+
 use super::super::board::Board;
 use super::super::frames::{Head, LENGTH_BYTES, Piece};
 use super::super::plan::{Ending, Then};
+use super::super::trace::{Asked, Copied};
 use super::super::{produce, rewrite};
 use super::{Answer, Call, Client, Fate, HELD_BYTES_MAX, Link, LinkError, PRODUCE, Request};
 
@@ -25,6 +28,7 @@ impl Link {
                     self.request = Some(Request {
                         head,
                         captured: (key == PRODUCE).then(Vec::new),
+                        copied: Copied::of(key),
                         cut: cut.map(|(_, bytes, ending)| (bytes, ending)),
                     });
                     if self.send_on(head.bytes(), board) {
@@ -50,6 +54,9 @@ impl Link {
         {
             captured.extend_from_slice(bytes);
         }
+        if let Some(copied) = &mut request.copied {
+            copied.extend(bytes);
+        }
         let Some((left, ending)) = &mut request.cut else {
             self.to_broker.push(bytes);
             return false;
@@ -66,7 +73,10 @@ impl Link {
     }
 
     fn request_ends(&mut self, board: &mut Board) -> Result<(), LinkError> {
-        let Some(Request { head, captured, .. }) = self.request.take() else {
+        let Some(Request {
+            head, captured, copied, ..
+        }) = self.request.take()
+        else {
             return Ok(());
         };
         board.counts.requests += 1;
@@ -81,11 +91,13 @@ impl Link {
             let counts = records.iter().flatten().map(|(_, count)| u64::from(*count));
             board.counts.produced_records += counts.sum::<u64>();
         }
+        let asked = copied.and_then(|copied| asked(&copied, board));
         self.calls.push_back(Call {
             key,
             version,
             correlation_id,
             records,
+            asked,
         });
         Ok(())
     }
@@ -102,6 +114,9 @@ impl Link {
                 Piece::Head(head) => self.answer_begins(head, board)?,
                 Piece::Body(body) => {
                     if let Some(answer) = &mut self.answer {
+                        if let Some(copied) = &mut answer.copied {
+                            copied.extend(body);
+                        }
                         match &mut answer.held {
                             Some(held) => held.extend_from_slice(body),
                             None => self.deliver(body),
@@ -147,9 +162,14 @@ impl Link {
         if is_held && head.frame_bytes() > HELD_BYTES_MAX {
             return Err(LinkError::TooLarge(head.frame_bytes()));
         }
+        let mut copied = call.asked.is_some().then(Copied::default);
+        if let Some(copied) = &mut copied {
+            copied.extend(head.bytes());
+        }
         self.answer = Some(Answer {
             call,
             fate,
+            copied,
             held: is_held.then(|| head.bytes()[LENGTH_BYTES..].to_vec()),
         });
         if !is_held {
@@ -159,11 +179,25 @@ impl Link {
     }
 
     fn answer_ends(&mut self, board: &mut Board, addresses: &mut dyn rewrite::Addresses) -> Result<(), LinkError> {
-        let Some(Answer { call, fate, held }) = self.answer.take() else {
+        let Some(Answer {
+            mut call,
+            fate,
+            held,
+            copied,
+        }) = self.answer.take()
+        else {
             return Ok(());
         };
         board.counts.answers += 1;
         let is_lost = matches!(fate, Fate::Dropped(_)) || self.drains();
+        if let (Some((asked, asked_ns)), Some(copied)) = (call.asked.take(), copied) {
+            let times = (asked_ns, monotonic_ns());
+            let frame = copied.frame();
+            match frame.map(|frame| asked.answered(frame, times, self.number, is_lost)) {
+                Some(Ok(step)) => step.into_iter().for_each(|step| board.trace.add(step)),
+                Some(Err(_)) | None => board.trace.unread += 1,
+            }
+        }
         let mut applied = Vec::new();
         if call.key == PRODUCE
             && let Some(held) = &held
@@ -197,5 +231,16 @@ impl Link {
             self.unsent.push_back((self.to_client.end(), applied));
         }
         Ok(())
+    }
+}
+
+/// What a request asks that the trace may tell of, and when it had come.
+fn asked(copied: &Copied, board: &mut Board) -> Option<(Asked, u64)> {
+    match copied.frame().map(Asked::read) {
+        Some(Ok(asked)) => asked.map(|asked| (asked, monotonic_ns())),
+        Some(Err(_)) | None => {
+            board.trace.unread += 1;
+            None
+        }
     }
 }
