@@ -54,6 +54,7 @@ pub(super) struct Member<'a> {
     seen_epoch: i32,
     notes: SyncSender<WorkerEvent>,
     is_broken: bool,
+    is_closing: bool,
 }
 
 /// What ends the collecting of a batch.
@@ -100,6 +101,7 @@ impl<'a> Member<'a> {
             seen_epoch: -1,
             notes,
             is_broken: false,
+            is_closing: false,
             spec,
         })
     }
@@ -121,6 +123,7 @@ impl<'a> Member<'a> {
         self.log.tell(Event::MemberLeft {
             member: self.spec.member,
         })?;
+        self.is_closing = true;
         let deadline = in_time(CLOSE_WITHIN);
         if self.client.begin_close().is_ok() {
             // Partitions are taken on the way, and records may come until then.
@@ -326,7 +329,7 @@ impl<'a> Member<'a> {
         let places = asked.partitions.to_vec();
         let numbers = self.numbers(&places);
         let answered = if asked.is_assign {
-            self.log.epoch = self.client.epoch();
+            self.learn_epoch();
             for place in &places {
                 if let Some(number) = self.spec.number_of(place.topic.as_bytes(), place.partition) {
                     let claim = self.log.claim(number);
@@ -358,7 +361,7 @@ impl<'a> Member<'a> {
                 self.committed.remove(number);
             }
             let answered = self.client.unassign(&asked.partitions);
-            self.log.epoch = self.client.epoch();
+            self.learn_epoch();
             answered
         };
         if let Err(error) = answered {
@@ -370,6 +373,13 @@ impl<'a> Member<'a> {
             });
         }
         self.has_rebalanced()
+    }
+
+    /// Asks the client for its epoch. One that closes may not answer any more, and has none that matters.
+    fn learn_epoch(&mut self) {
+        if !self.is_closing {
+            self.log.epoch = self.client.epoch();
+        }
     }
 
     fn has_rebalanced(&mut self) -> Result<(), MembersError> {
@@ -389,8 +399,8 @@ impl<'a> Member<'a> {
     fn look_around(&mut self) -> Result<(), MembersError> {
         if Instant::now() >= self.next_look {
             self.next_look = in_time(NOTE_EVERY);
-            let epoch = self.client.epoch();
-            self.log.epoch = epoch;
+            self.learn_epoch();
+            let epoch = self.log.epoch;
             if epoch != self.told_epoch && epoch == self.seen_epoch {
                 self.has_rebalanced()?;
             }
@@ -435,7 +445,7 @@ impl<'a> Member<'a> {
         if offsets.is_empty() {
             return Ok(());
         }
-        self.log.epoch = self.client.epoch();
+        self.learn_epoch();
         self.log.commit_called(offsets)?;
         let code = self.client.commit(&self.places(offsets)?);
         for (partition, offset) in offsets {
