@@ -1,5 +1,11 @@
 //! Members of a group, as a worker process hosts them, against the bundled broker: what their histories say.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lints know tests by their attribute and do not see the functions that tests call"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
