@@ -218,7 +218,7 @@ pub fn measure(
         .extend(available.skipped.iter().map(|skipped| format!("left out: {skipped}")));
     let Some(first) = parts.first() else { return Ok(None) };
     let payload = payload_spec(settings, first);
-    if !matches!(first.work, Work::Assign(_)) {
+    if !matches!(first.work, Work::Assign(_) | Work::Group(_)) {
         manifest.machine.notes.push(describe_payload(&payload, seed)?);
     }
     let clients = side_by_side::told(first, settings.profile)?;

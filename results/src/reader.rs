@@ -4,6 +4,8 @@
 //! by a crash is no error: it is left out, and a note says so. Absent series, latencies, ledger, facts, phases and traces are
 //! fine. Nothing is judged here.
 
+pub mod timelines;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -15,6 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+use timelines::Timeline;
 
 use crate::schema::{
     Fact, FactVerdict, Factors, LedgerEntry, Manifest, Measurement, Phase, PhasePoint, PlannedTrial, SCHEMA_VERSION,
@@ -83,6 +87,8 @@ pub struct Run {
     pub phases: Vec<PhasePoint>,
     /// `traces.csv`, in file order; empty when absent.
     pub traces: Vec<TraceCount>,
+    /// `timelines/`, in the order of the plan; empty when absent.
+    pub timelines: Vec<Timeline>,
     /// `latency.hlog`: the intervals of each tag merged into one histogram of nanoseconds.
     pub latencies: BTreeMap<String, Histogram<u64>>,
     /// What was odd about the files, in whole sentences.
@@ -109,6 +115,7 @@ impl Run {
         let facts = read_optional(dir.join(file::FACTS), &mut notes, fact)?;
         let phases = read_optional(dir.join(file::PHASES), &mut notes, phase_point)?;
         let traces = read_optional(dir.join(file::TRACES), &mut notes, trace_count)?;
+        let timelines = timelines::read(dir, &plan, &mut notes)?;
         let latencies = match TextFile::read(dir.join(file::LATENCY))? {
             Some(text) => read_latencies(&text, &mut notes)?,
             None => BTreeMap::new(),
@@ -123,6 +130,7 @@ impl Run {
             facts,
             phases,
             traces,
+            timelines,
             latencies,
             notes,
         })

@@ -9,6 +9,7 @@ use workloads::payload::PayloadSpec;
 use crate::measure::assign::AssignBench;
 use crate::measure::blocks::BlocksBench;
 use crate::measure::client::ClientBench;
+use crate::measure::group::GroupBench;
 use crate::measure::listener::Listener;
 use crate::measure::load::LoadBench;
 use crate::measure::look_ups::LookUps;
@@ -45,6 +46,8 @@ pub enum Bench<'a> {
     Load(LoadBench<'a>),
     /// Blocks, without a broker.
     Blocks(BlocksBench<'a>),
+    /// Consumer groups that something befalls.
+    Group(GroupBench<'a>),
     /// Assignments, without a broker.
     Assign(AssignBench),
     /// Places in the bundled broker's log.
@@ -69,6 +72,7 @@ impl<'a> Bench<'a> {
         Ok(match definition.work {
             Work::Load(load) => Bench::Load(LoadBench::prepare(definition, load, stage, setup, doing)?),
             Work::Blocks(blocks) => Bench::Blocks(BlocksBench::prepare(definition, blocks, stage, setup, doing)?),
+            Work::Group(group) => Bench::Group(GroupBench::new(definition, group, setup)),
             Work::Assign(assign) => Bench::Assign(AssignBench::new(assign)),
             Work::LookUp(look_up) => Bench::LookUps(LookUps::prepare(definition, look_up, stage, setup, doing)?),
             Work::Read(read) => Bench::Read(ReadBench::new(definition, read, setup)),
@@ -90,6 +94,7 @@ impl<'a> Bench<'a> {
             Bench::Listener(listener) => listener.run(trial, check, stage),
             Bench::Load(load) => load.run(trial, check, stage),
             Bench::Blocks(blocks) => blocks.run(trial, check),
+            Bench::Group(group) => group.run(trial, stage),
             Bench::Assign(assign) => assign.run(trial, check),
             Bench::LookUps(look_ups) => look_ups.run(trial, check),
             Bench::Read(read) => read.run(trial, check),
@@ -110,6 +115,7 @@ impl<'a> Bench<'a> {
             }
             Bench::Paths(_)
             | Bench::Blocks(_)
+            | Bench::Group(_)
             | Bench::Assign(_)
             | Bench::LookUps(_)
             | Bench::Read(_)

@@ -7,6 +7,7 @@ pub mod client;
 pub mod dataset;
 pub mod device;
 pub mod drain;
+pub mod group;
 pub mod listener;
 pub mod load;
 pub mod look_ups;

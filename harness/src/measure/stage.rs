@@ -460,6 +460,18 @@ pub fn with_terms(mut receipt: TargetReceipt, part: &Definition, setup: &Setup) 
                 format!("{who}, one process that is handed record by record{consumes}"),
             );
         }
+        Work::Group(group) => {
+            let members = format!(
+                "librdkafka consumers, each a process; {} at the start, and max.poll.records emulated: so many are collected, then handled \
+                 without polling",
+                group.members
+            );
+            term("client", members);
+            term(
+                "timeouts",
+                "a tenth to a third of Kafka's defaults, the same on every target".to_owned(),
+            );
+        }
         // No broker, and no receipt of one.
         Work::Blocks(_) | Work::Assign(_) => {}
     }

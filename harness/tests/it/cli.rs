@@ -69,7 +69,7 @@ fn list_and_show_tell_what_there_is() {
         shown.stdout
     );
     place.assay(&["show", "nothing"]).code(3).complains(&[
-        "there is no experiment 'nothing'; there are: async-pipelining, batching, client-cost, commit-log-reads, ",
+        "there is no experiment 'nothing'; there are: assignors, async-pipelining, batching, client-cost, commit-log-reads, ",
     ]);
 
     place
@@ -129,7 +129,7 @@ fn mistakes_on_the_command_line_have_a_hint() {
         (&["run", "--seed", "x"], "invalid digit"),
         (
             &["run", "zero-cpy"],
-            "there is no experiment 'zero-cpy'; there are: async-pipelining, batching, client-cost, commit-log-reads, ",
+            "there is no experiment 'zero-cpy'; there are: assignors, async-pipelining, batching, client-cost, commit-log-reads, ",
         ),
         (
             &["run", "--target", "kafak"],

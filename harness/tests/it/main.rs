@@ -20,6 +20,8 @@ mod consumers;
 #[cfg(test)]
 mod duplicates;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod look_ups;

@@ -14,6 +14,7 @@ mod load;
 mod over_time;
 mod scaling;
 mod scene;
+mod timeline;
 
 use std::fs;
 use std::path::Path;
@@ -235,6 +236,7 @@ fn sketches(run: &Run, experiment: &ExperimentAnalysis) -> Vec<Sketch> {
     };
     let caption = format!("Each row holds an arm against {caption}.");
     add("limit", frame, caption, scene);
+    sketches.extend(timeline::sketches(run, experiment, &prefix, &footer));
     sketches
 }
 

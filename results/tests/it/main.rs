@@ -29,3 +29,5 @@ mod simulation;
 mod synthetic;
 #[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod timelines;

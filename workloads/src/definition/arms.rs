@@ -2,7 +2,7 @@
 
 use super::check::{Checked, Source, check_cold_fits};
 use super::wire::{self, CellValue};
-use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Profile, Role, Work, client, read};
+use super::{ARMS_MAX, Arm, BLOCKS_MAX, Factor, Profile, Role, Work, client, group, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -226,6 +226,11 @@ fn cell_arms(source: &Source<'_>, grid: &Grid<'_>, cell: &Cell) -> Checked<Vec<A
             let named = grid.factors.iter().zip(&levels);
             let named = named.map(|(factor, level)| (factor.name.as_str(), level.as_str()));
             client::check_cell(source, cell.span.clone(), client, named)?;
+        }
+        if let Work::Group(group) = grid.work {
+            let named = grid.factors.iter().zip(&levels);
+            let named = named.map(|(factor, level)| (factor.name.as_str(), level.as_str()));
+            group::check_cell(source, cell.span.clone(), group, named)?;
         }
         arms.push(arm(grid, Role::Measured, &levels));
         // One cell is all levels but the treatment's: its extra arms come with the baseline.

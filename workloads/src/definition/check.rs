@@ -7,7 +7,7 @@ use super::claims::Claims;
 use super::error::DefinitionError;
 use super::{
     BUNDLED, Definition, Factor, Fetch, KAFKA, MACHINE, Metric, NULL, Payload, TARGET_FACTOR, TopicSettings, WarmUp,
-    Work, assign, blocks, client, load, look_up, read, wire,
+    Work, assign, blocks, client, group, load, look_up, read, wire,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -203,12 +203,24 @@ pub(super) fn check(path: &str, text: &str, file: wire::File) -> Checked<Definit
         Work::Read(read) => read.batch_bytes.unwrap_or(smallest_level(&factors, "batch_bytes")),
         // A record that is larger than a batch goes alone.
         Work::Client(_) => crate::payload::RECORD_BYTES_MAX as u32,
-        Work::Assign(_) => 0,
+        Work::Group(_) | Work::Assign(_) => 0,
     };
     let payload = match (&file.payload, &work) {
         (None, Work::Assign(_)) => assign::NO_PAYLOAD,
+        (None, Work::Group(group)) => Payload {
+            record_bytes: group.record_bytes,
+            ..assign::NO_PAYLOAD
+        },
         (Some(payload), Work::Assign(_)) => {
             return source.fail(payload.span(), "no record is made", "remove `[payload]`");
+        }
+        (Some(payload), Work::Group(_)) => {
+            let message = "records of a group carry who wrote them, and nothing else";
+            return source.fail(
+                payload.span(),
+                message,
+                "remove `[payload]`; `record_bytes` is one of `[group]`",
+            );
         }
         (Some(payload), _) => check_payload(&source, payload, &file.factors, smallest_batch)?,
         (None, _) => {
@@ -279,6 +291,7 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         ("look_up", file.look_up.as_ref().map(Spanned::span)),
         ("read", file.read.as_ref().map(Spanned::span)),
         ("client", file.client.as_ref().map(Spanned::span)),
+        ("group", file.group.as_ref().map(Spanned::span)),
         ("assign", file.assign.as_ref().map(Spanned::span)),
     ];
     let mut there = sections.into_iter().filter_map(|(name, span)| Some((name, span?)));
@@ -315,11 +328,15 @@ fn check_work(source: &Source<'_>, file: &wire::File) -> Checked<Work> {
         let client = client::check(source, wire, &file.factors, file.limit.keys())?;
         return Ok(Work::Client(client));
     }
+    if let Some(wire) = &file.group {
+        let group = group::check(source, wire, &file.factors, file.limit.keys())?;
+        return Ok(Work::Group(group));
+    }
     if let Some(wire) = &file.assign {
         let assign = assign::check(source, wire, &file.factors, file.limit.keys())?;
         return Ok(Work::Assign(assign));
     }
-    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[client]` produces record by record, `[look_up]` \
+    let remedy = "`[fetch]` drains a pre-loaded topic, `[load]` produces or fetches, `[read]` follows a topic, `[client]` produces record by record, `[group]` has a consumer group meet a trigger, `[look_up]` \
                   finds places in a log, `[blocks]` writes to a file, `[assign]` works out who gets which partition";
     source.fail(file.name.span(), "it does not say what the clients do", remedy)
 }

@@ -14,6 +14,7 @@ mod confine;
 mod consumers;
 mod error;
 mod factors;
+mod group;
 mod load;
 mod look_up;
 mod read;
@@ -28,6 +29,7 @@ pub use client::{AckFault, ArrivalKind, Client};
 pub use confine::Kept;
 pub use consumers::Consumers;
 pub use error::DefinitionError;
+pub use group::{Group, GroupTrigger};
 pub use look_up::{JITTER_SHARE, LookUp};
 pub use read::Read;
 
@@ -364,6 +366,8 @@ pub enum Work {
     Read(Read),
     /// They produce record by record, as applications do, and perhaps consume what comes.
     Client(Client),
+    /// They consume as a group that something befalls.
+    Group(Group),
     /// None of them runs: it is worked out which member of a group gets which partition.
     Assign(Assign),
 }
@@ -374,6 +378,7 @@ impl Work {
         match self {
             Work::Fetch(_) | Work::Load(_) | Work::Read(_) => !CLIENT_FACTORS.contains(&factor),
             Work::Client(_) => !client::is_of_clients(factor),
+            Work::Group(_) => !group::is_of_groups(factor),
             // They have no factors but their own.
             Work::Blocks(_) | Work::LookUp(_) | Work::Assign(_) => false,
         }

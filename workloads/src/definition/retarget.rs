@@ -16,7 +16,7 @@ impl Definition {
                 }
                 if self.target == KAFKA && targets.contains(&CLUSTER) {
                     found.extend(match self.work {
-                        Work::Client(_) => Some(self.of_clients_on(CLUSTER)),
+                        Work::Client(_) | Work::Group(_) => Some(self.of_clients_on(CLUSTER)),
                         _ => self.on_cluster(if cluster_is_tls { "tls" } else { "plain" }),
                     });
                 }

@@ -45,6 +45,7 @@ pub(super) struct File {
     pub look_up: Option<Spanned<super::look_up::Wire>>,
     pub read: Option<Spanned<super::read::Wire>>,
     pub client: Option<Spanned<super::client::Wire>>,
+    pub group: Option<Spanned<super::group::Wire>>,
     pub assign: Option<Spanned<super::assign::Wire>>,
     pub warm_up: Option<WarmUp>,
     #[serde(default)]
