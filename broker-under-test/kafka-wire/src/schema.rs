@@ -195,7 +195,7 @@ fn shape(key: ApiKey) -> Option<&'static [Field]> {
     })
 }
 
-/// Walks over the body of a control request and leaves the cursor at its end.
+/// Walks over the body of a control request and leaves the cursor at its end, in front of what a client may leave behind it.
 ///
 /// # Errors
 /// Whatever is truncated, negative, too many, not UTF-8, or left over; [`WireError::Unsupported`] for a version that

@@ -78,7 +78,13 @@ fn frames_cut_at_every_byte() {
         }
         for extra in [1, 4, 1000] {
             let taken = storm.attack(&mut client, &spliced(&frame, frame.len(), 0, &vec![0; extra]));
-            assert_eq!(taken, Taken::Closed, "{key:?} v{version} with {extra} more bytes");
+            // librdkafka leaves three bytes behind a flexible Metadata request for all topics.
+            let is_lenient = key == ApiKey::Metadata && version >= 9 && extra <= 3;
+            assert_eq!(
+                taken == Taken::Closed,
+                !is_lenient,
+                "{key:?} v{version} with {extra} more bytes"
+            );
         }
     }
     // With the whole frame's length: the client goes away in the middle.

@@ -407,11 +407,12 @@ fn histories_that_are_cut_short_or_damaged_are_inconclusive() {
     assert!(whole.len() > RECORD_BYTES * 100);
     let mut flipped = whole.clone();
     flipped[RECORD_BYTES * 50 + 3] ^= 1;
+    let damaged = format!("damaged record at byte {}", RECORD_BYTES * 50);
     let middle = RECORD_BYTES * (whole.len() / RECORD_BYTES / 2);
     for (bytes, said) in [
         (&whole[..whole.len() - 7], "is cut short"),
         (&whole[..middle], "is cut short"),
-        (&flipped[..], "damaged record at byte 2400"),
+        (&flipped[..], damaged.as_str()),
         (&b"no history"[..], "not a history"),
     ] {
         fs::write(&path, bytes).unwrap();
@@ -491,13 +492,26 @@ fn serves(id: u32, place: &Place) -> bool {
 fn scenarios_are_listed_shown_and_validated() {
     let place = Place::new();
     let list = place.run(&["list"]).expect(0).stdout;
-    let column = "lost-responses  ".len();
+    let column = "change-subscription  ".len();
     let names: Vec<&str> = list
         .lines()
         .map(|line| line[..column].trim())
         .filter(|name| !name.is_empty())
         .collect();
-    assert_eq!(names, ["cut-producer", "kill-broker", "lost-responses"], "{list}");
+    let known = [
+        "add-partitions",
+        "big-group",
+        "change-subscription",
+        "cut-producer",
+        "group-churn",
+        "kill-broker",
+        "kill-consumer",
+        "lost-responses",
+        "pause-consumer",
+        "rolling-restart",
+        "slow-handler",
+    ];
+    assert_eq!(names, known, "{list}");
     assert!(list.lines().all(|line| line.len() > column), "{list}");
     let text = place.run(&["show", "kill-broker"]).expect(0).stdout;
     assert_eq!(text, KILL_BROKER);
