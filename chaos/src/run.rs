@@ -245,13 +245,7 @@ pub fn execute(
     if !missing.is_empty() {
         return Err(RunError::CannotTake(missing));
     }
-    let histories = folder.join(HISTORIES_FOLDER);
-    fs::create_dir(&histories).map_err(|source| RunError::Io {
-        path: histories.clone(),
-        source,
-    })?;
-    write_json(&folder.join(SCENARIO_FILE), scenario)?;
-    write_json(&folder.join(SCHEDULE_FILE), schedule)?;
+    let histories = begin(folder, scenario, schedule)?;
 
     let workload = &scenario.workload;
     let request_timeout = Duration::from_millis(workload.request_timeout_ms);
@@ -331,7 +325,20 @@ pub fn execute(
     Ok(summary)
 }
 
-fn producer_spec(scenario: &Scenario, seed: u64, address: SocketAddr, producer: u64) -> ProducerSpec {
+/// Makes the folder of histories, and writes down what will be carried out.
+pub(crate) fn begin(folder: &Path, scenario: &Scenario, schedule: &Schedule) -> Result<PathBuf, RunError> {
+    let histories = folder.join(HISTORIES_FOLDER);
+    fs::create_dir(&histories).map_err(|source| RunError::Io {
+        path: histories.clone(),
+        source,
+    })?;
+    write_json(&folder.join(SCENARIO_FILE), scenario)?;
+    write_json(&folder.join(SCHEDULE_FILE), schedule)?;
+    Ok(histories)
+}
+
+/// What a producer of the scenario does: its share of the rate, to all partitions of the workload's topic.
+pub(crate) fn producer_spec(scenario: &Scenario, seed: u64, address: SocketAddr, producer: u64) -> ProducerSpec {
     let workload = &scenario.workload;
     // The parser holds batches far below 2^32 records.
     let records = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use workloads::history::{HistoryError, PARTITIONS_PER_TOPIC};
 use workloads::sequenced::{Control, Producer, ProducerSpec};
 
-use crate::run::{RunError, producer_history};
+use crate::run::{RunError, producer_history, producer_spec};
 use crate::scenario::Scenario;
 use crate::scenario::group::TopicSpec;
 
@@ -34,28 +33,15 @@ impl Load {
         topics: &[TopicSpec],
         histories: &Path,
     ) -> Result<Self, RunError> {
-        let workload = &scenario.workload;
-        // The parser holds batches far below 2^32 records.
-        let records = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         let mut waiting = Vec::new();
-        for producer in 0..u64::from(workload.producers) {
+        for producer in 0..u64::from(scenario.workload.producers) {
             let index = producer as usize % topics.len();
             let topic = &topics[index];
             let spec = ProducerSpec {
-                address,
-                producer,
                 topic: topic.name.clone(),
                 partitions: topic.partitions,
                 first_partition: index as u32 * PARTITIONS_PER_TOPIC,
-                record_bytes: workload.record_bytes,
-                batch_records: (records(workload.batch_records.min), records(workload.batch_records.max)),
-                acks: workload.acks,
-                idempotence: workload.idempotence,
-                in_flight: workload.in_flight,
-                damage_every: workload.damage_every,
-                rate_per_s: workload.rate_per_s.map(|rate| rate / f64::from(workload.producers)),
-                request_timeout: Duration::from_millis(workload.request_timeout_ms),
-                seed,
+                ..producer_spec(scenario, seed, address, producer)
             };
             let history = histories.join(producer_history(producer));
             waiting.push((index, Producer::create(spec, &history)?));

@@ -16,7 +16,6 @@ mod members;
 mod roster;
 mod strike;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ use workloads::sequenced::{ReadError, Reader};
 
 use crate::cluster::Cluster;
 use crate::run::{
-    EVIDENCE_FILE, FAULTS_FILE, FINAL_READ_FILE, FaultEvidence, GROUP_FILE, HISTORIES_FOLDER, Progress, RunError,
-    RunSummary, SCENARIO_FILE, SCHEDULE_FILE, member_history, write_json,
+    self, EVIDENCE_FILE, FAULTS_FILE, FINAL_READ_FILE, FaultEvidence, GROUP_FILE, Progress, RunError, RunSummary,
+    member_history, write_json,
 };
 use crate::scenario::group::{GroupWorkload, TopicSpec, is_subscribed};
 use crate::scenario::{Scenario, Workload};
@@ -67,13 +66,7 @@ pub fn execute(
         .group
         .as_ref()
         .expect("whoever carries out a group has looked whether there is one");
-    let histories = folder.join(HISTORIES_FOLDER);
-    fs::create_dir(&histories).map_err(|source| RunError::Io {
-        path: histories.clone(),
-        source,
-    })?;
-    write_json(&folder.join(SCENARIO_FILE), scenario)?;
-    write_json(&folder.join(SCHEDULE_FILE), schedule)?;
+    let histories = run::begin(folder, scenario, schedule)?;
     // Until members have read everything, nothing is drained.
     write_json(&folder.join(GROUP_FILE), &group.context(&scenario.workload, false))?;
 

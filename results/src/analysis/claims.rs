@@ -192,10 +192,8 @@ fn judge_together(
         .filter(|(arm, _)| cells.iter().any(|cell| cell.cell == arm.cell))
         .collect();
     let controls = if here.is_empty() { twins } else { here };
-    let spread = collected.ratio_together(&controls, metric).map_or(0.0, |equal| {
-        let (low, high) = equal.interval();
-        low.ln().abs().max(high.ln().abs())
-    });
+    let equal = collected.ratio_together(&controls, metric);
+    let spread = equal.as_ref().map_or(0.0, noise::far_end);
     let logs = together.as_ref().map(|ratio| oriented(card, metric, &ratio.logs));
     let judgement = match evidence.incomparable.why(level) {
         Some(_) => Judgement::plain(Verdict::Incomparable),

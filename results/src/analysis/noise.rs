@@ -81,11 +81,14 @@ pub(super) fn controls(card: &ExperimentCard, collected: &Collected) -> Vec<Cont
 
 /// The far end of the widest control interval, as a log ratio.
 pub(super) fn spread(controls: &[Control], metric: &str) -> Option<f64> {
-    let far_ends = controls.iter().filter_map(|control| {
-        let (low, high) = control.ratios.get(metric)?.interval();
-        Some(low.ln().abs().max(high.ln().abs()))
-    });
-    far_ends.reduce(f64::max)
+    let ratios = controls.iter().filter_map(|control| control.ratios.get(metric));
+    ratios.map(far_end).reduce(f64::max)
+}
+
+/// The far end of an interval around 1, as a log ratio.
+pub(super) fn far_end(ratio: &RatioEstimate) -> f64 {
+    let (low, high) = ratio.interval();
+    low.ln().abs().max(high.ln().abs())
 }
 
 /// The spread that bears on a cell: of its own control where it has one, otherwise the widest of all.

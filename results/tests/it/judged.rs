@@ -234,12 +234,10 @@ fn a_failed_ledger_makes_its_cell_invalid_and_takes_its_figures() {
     );
 }
 
-#[test]
-fn an_effect_below_the_spread_of_equal_arms_is_not_called_one() {
-    // The control is a noisy twin: its interval reaches far beyond the effect, which itself is measured sharply.
-    let dir = TempDir::new().unwrap();
-    let mut writer = write_run(dir.path(), &Truth::one_cell(1.15), vec![faster()]);
-    let plan = Run::open(dir.path()).unwrap().plan;
+/// A run whose control is a noisy twin: the interval of their ratio reaches far.
+fn write_with_noisy_twin(dir: &Path, truth: &Truth, claim: ClaimCard) {
+    let mut writer = write_run(dir, truth, vec![claim]);
+    let plan = Run::open(dir).unwrap().plan;
     let controls = plan.iter().filter(|trial| trial.arm.starts_with("control/"));
     for (index, trial) in controls.enumerate() {
         let wild = if index % 2 == 0 { 20_000.0 } else { 1_000.0 };
@@ -247,6 +245,13 @@ fn an_effect_below_the_spread_of_equal_arms_is_not_called_one() {
             .trial(&[Measurement::of(trial, "bundled", "throughput", "MB/s", wild, &[])])
             .unwrap();
     }
+}
+
+#[test]
+fn an_effect_below_the_spread_of_equal_arms_is_not_called_one() {
+    // The control is a noisy twin: its interval reaches far beyond the effect, which itself is measured sharply.
+    let dir = TempDir::new().unwrap();
+    write_with_noisy_twin(dir.path(), &Truth::one_cell(1.15), faster());
     let analysis = read(dir.path());
     assert_eq!(analysis.claims[0].verdict, Verdict::Inconclusive);
     assert!(
@@ -293,15 +298,7 @@ fn cells_can_be_judged_together() {
 #[test]
 fn an_effect_over_all_cells_below_the_spread_of_equal_arms_is_not_called_one() {
     let dir = TempDir::new().unwrap();
-    let mut writer = write_run(dir.path(), &around(), vec![together(1.4)]);
-    let plan = Run::open(dir.path()).unwrap().plan;
-    let controls = plan.iter().filter(|trial| trial.arm.starts_with("control/"));
-    for (index, trial) in controls.enumerate() {
-        let wild = if index % 2 == 0 { 20_000.0 } else { 1_000.0 };
-        writer
-            .trial(&[Measurement::of(trial, "bundled", "throughput", "MB/s", wild, &[])])
-            .unwrap();
-    }
+    write_with_noisy_twin(dir.path(), &around(), together(1.4));
     let claim = read(dir.path()).claims.remove(0);
     assert_eq!(claim.verdict, Verdict::Inconclusive);
     assert!(

@@ -1,10 +1,164 @@
 //! The claims of a definition: metrics, levels and cells that exist, and figures that make sense.
 
 use super::check::{Checked, Source};
-use super::{Claim, Factor, Metric, Only, wire};
+use super::{Factor, Metric, wire};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
+
+/// A statement that a run confirms or refutes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Claim {
+    /// `level` beats the baseline beyond the margin.
+    Faster {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// `level` is at least `ratio` times the baseline.
+    AtLeast {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// Claimed ratio to the baseline.
+        ratio: f64,
+        /// Judged over all of its cells together and not in each.
+        together: bool,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// An exact count per level.
+    Counts {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that is counted.
+        metric: String,
+        /// Level of the treatment -> claimed count.
+        expected: BTreeMap<String, f64>,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// `level` keeps at least `ratio` of what it reaches at another level of `factor`, all else being equal.
+    Keeps {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// The factor that is gone along.
+        factor: String,
+        /// Its level that the others are divided by.
+        from: String,
+        /// The level that is claimed of; `None` means all others.
+        at: Option<String>,
+        /// Claimed ratio to what is reached at `from`.
+        ratio: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// `level` reaches at least `ratio` of its physical limit.
+    OfLimit {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// Claimed ratio to the limit, in terms of better: 0.5 of a cost is at most twice the limit's.
+        ratio: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+    /// `level` itself comes to `bound` or better: at most so much where less is better, otherwise at least.
+    Reaches {
+        /// Short name, unique in the definition.
+        id: String,
+        /// The statement, for people.
+        text: String,
+        /// Metric that decides.
+        metric: String,
+        /// Level of the treatment.
+        level: String,
+        /// The claimed figure, in the metric's unit.
+        bound: f64,
+        /// The cells that it is judged in.
+        only: Only,
+    },
+}
+
+/// Factor -> the level at which a claim is judged; a factor that is not named is not restricted.
+pub type Only = BTreeMap<String, String>;
+
+impl Claim {
+    /// Short name, unique in the definition.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Faster { id, .. }
+            | Self::AtLeast { id, .. }
+            | Self::Counts { id, .. }
+            | Self::Keeps { id, .. }
+            | Self::OfLimit { id, .. }
+            | Self::Reaches { id, .. } => id,
+        }
+    }
+
+    /// The level of the treatment that it talks of, where it is one.
+    pub fn level(&self) -> Option<&str> {
+        match self {
+            Self::Faster { level, .. }
+            | Self::AtLeast { level, .. }
+            | Self::Keeps { level, .. }
+            | Self::OfLimit { level, .. }
+            | Self::Reaches { level, .. } => Some(level),
+            Self::Counts { .. } => None,
+        }
+    }
+
+    /// The metric that it talks of.
+    pub fn metric(&self) -> &str {
+        match self {
+            Self::Faster { metric, .. }
+            | Self::AtLeast { metric, .. }
+            | Self::Counts { metric, .. }
+            | Self::Keeps { metric, .. }
+            | Self::OfLimit { metric, .. }
+            | Self::Reaches { metric, .. } => metric,
+        }
+    }
+
+    /// The cells that it is judged in.
+    pub fn only(&self) -> &Only {
+        match self {
+            Self::Faster { only, .. }
+            | Self::AtLeast { only, .. }
+            | Self::Counts { only, .. }
+            | Self::Keeps { only, .. }
+            | Self::OfLimit { only, .. }
+            | Self::Reaches { only, .. } => only,
+        }
+    }
+}
 
 /// What claims may speak of.
 pub(super) struct Claims<'a> {

@@ -8,7 +8,7 @@ use workloads::history::FaultKind;
 use super::book::Book;
 use super::survey::Survey;
 use super::{GroupAnomaly, GroupContext, GroupFindings, GroupRules};
-use crate::checker::judgement::{check, condition};
+use crate::checker::judgement::{check, condition, count_at_most};
 use crate::findings::{Check, Outcome};
 use crate::scenario::Bound;
 
@@ -135,20 +135,9 @@ fn unread(found: &GroupFindings, survey: &Survey) -> String {
     })
 }
 
-/// `hides` says that what is `unknown` could explain what was found.
+/// `hides`: see [`count_at_most`].
 fn at_most(name: &str, anomaly: &GroupAnomaly, bound: Bound, unknown: &str, hides: bool) -> Check {
-    let outcome = match bound {
-        Bound::Counted | Bound::Explained => Outcome::Counted,
-        Bound::AtMost(limit) if anomaly.count > limit && !hides => Outcome::Violated,
-        Bound::AtMost(_) if !unknown.is_empty() => Outcome::Unknown,
-        Bound::AtMost(_) => Outcome::Holds,
-    };
-    let expected = match bound {
-        Bound::Counted | Bound::Explained => "counted".to_owned(),
-        Bound::AtMost(0) => "0".to_owned(),
-        Bound::AtMost(limit) => format!("at most {limit}"),
-    };
-    check(name, expected, anomaly.count.to_string(), outcome, unknown.to_owned())
+    count_at_most(name, anomaly.count, bound, unknown.to_owned(), hides)
 }
 
 fn recovers(found: &GroupFindings, rules: &GroupRules) -> Option<Check> {
