@@ -49,6 +49,7 @@ fn meaning(class: DuplicateClass) -> &'static str {
         DuplicateClass::CommitRefused => "whose commit was refused",
         DuplicateClass::UndecidedCommit => "whose commit was undecided",
         DuplicateClass::Zombie => "of an owner that had been replaced",
+        DuplicateClass::ClientRewind => "that a client took back over a rebalance",
         DuplicateClass::BeyondBudget => "BEYOND THE BUDGET",
     }
 }

@@ -170,6 +170,10 @@ impl<'a> Book<'a> {
             Event::Rebalanced { member, epoch, .. } => {
                 self.ownership(member, Ownership::Rebalanced, at_ns);
                 self.epoch(member, epoch, at_ns);
+                for holding in self.holdings.all_open_of(member) {
+                    let held = self.holdings.get_mut(holding);
+                    held.is_rewindable = held.next.is_some();
+                }
             }
             Event::Polled {
                 member,

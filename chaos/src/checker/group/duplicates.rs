@@ -67,7 +67,6 @@ impl Book<'_> {
         let held = self.holdings.get(holding);
         // An owner that has been replaced is no work of the rebalance that gave it the partition.
         let caused_in = if is_zombie { self.now_in() } else { held.begun_in };
-        let partition = held.partition;
         let bounds = if is_zombie || earlier.is_zombie {
             [held.floor, i64::MAX, i64::MAX]
         } else {
@@ -89,31 +88,51 @@ impl Book<'_> {
             if to <= from {
                 continue;
             }
-            let records = from.abs_diff(to);
-            *self.duplicates.by_class.entry(class).or_default() += records;
-            let window = caused_in.map_or(0, |place| place + 1);
-            if let Some(window) = self.windows.get_mut(window) {
-                *window.redelivered.entry(class).or_default() += records;
-            }
             let key = Key {
                 holding,
                 earlier: earlier.holding,
                 class,
             };
-            if !self.duplicates.goes_on(partition, from, key, records) && self.duplicates.has_room(class) {
-                let instance = Instance {
-                    owner: Some(self.owner(holding)),
-                    earlier: Some(self.owner(earlier.holding)),
-                    cause: self.cause(caused_in),
-                    detail: class.name().to_owned(),
-                    ..self.instance(partition, from, records, at_ns)
-                };
-                self.duplicates
-                    .last
-                    .insert(partition, (self.duplicates.rows.len(), key));
-                self.duplicates.rows.push(Duplicate { instance, class });
-            }
+            self.book_duplicate(key, &(from..to), caused_in, at_ns);
             from = to;
         }
+    }
+
+    /// A client handed a record to its member once more, as it went back over a rebalance.
+    pub(super) fn rewound(&mut self, holding: u32, offsets: &Range<i64>, at_ns: u64) {
+        let key = Key {
+            holding,
+            earlier: holding,
+            class: DuplicateClass::ClientRewind,
+        };
+        self.book_duplicate(key, offsets, self.now_in(), at_ns);
+    }
+
+    fn book_duplicate(&mut self, key: Key, offsets: &Range<i64>, caused_in: Option<usize>, at_ns: u64) {
+        let Key {
+            holding,
+            earlier,
+            class,
+        } = key;
+        let partition = self.holdings.get(holding).partition;
+        let records = offsets.start.abs_diff(offsets.end);
+        *self.duplicates.by_class.entry(class).or_default() += records;
+        let window = caused_in.map_or(0, |place| place + 1);
+        if let Some(window) = self.windows.get_mut(window) {
+            *window.redelivered.entry(class).or_default() += records;
+        }
+        if self.duplicates.goes_on(partition, offsets.start, key, records) || !self.duplicates.has_room(class) {
+            return;
+        }
+        let instance = Instance {
+            owner: Some(self.owner(holding)),
+            earlier: Some(self.owner(earlier)),
+            cause: self.cause(caused_in),
+            detail: class.name().to_owned(),
+            ..self.instance(partition, offsets.start, records, at_ns)
+        };
+        let row = self.duplicates.rows.len();
+        self.duplicates.last.insert(partition, (row, key));
+        self.duplicates.rows.push(Duplicate { instance, class });
     }
 }

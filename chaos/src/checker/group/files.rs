@@ -18,7 +18,7 @@ pub const DUPLICATES_FILE: &str = "duplicates.csv";
 
 const REBALANCES: &str = "fault,kind,members,at_ms,healed_ms,detected_ms,settled_ms,rebalances,partitions_given,again_ms,\
     again_p50_ms,again_p90_ms,partitions_not_again,stopped_partitions,stop_p50_ms,stop_p90_ms,stop_p99_ms,stop_max_ms,group_stop_ms,\
-    moved,moved_least,revoked_in_vain,redelivered,uncommitted,commit_refused,undecided_commit,zombie,beyond_budget,skipped,unprocessed,\
+    moved,moved_least,revoked_in_vain,redelivered,uncommitted,commit_refused,undecided_commit,zombie,client_rewind,beyond_budget,skipped,unprocessed,\
     commits_accepted,commits_refused,refused_codes,commits_undecided,failure_codes,lag_before,lag_peak,lag_back_ms";
 const STOPS: &str = "fault,partition,longest_gap_ms,baseline_gap_ms,stop_ms,again_ms,was_given";
 const OWNERSHIP: &str = "member,slot,partition,from_ms,to_ms,epoch,ended";
@@ -152,12 +152,13 @@ fn rebalance(one: &RebalanceMeasures) -> String {
     );
     let _ = write!(
         row,
-        ",{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        ",{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         one.redelivered_records(),
         class(DuplicateClass::Uncommitted),
         class(DuplicateClass::CommitRefused),
         class(DuplicateClass::UndecidedCommit),
         class(DuplicateClass::Zombie),
+        class(DuplicateClass::ClientRewind),
         class(DuplicateClass::BeyondBudget),
         one.skipped,
         one.unprocessed,

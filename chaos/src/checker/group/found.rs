@@ -85,6 +85,9 @@ pub enum DuplicateClass {
     UndecidedCommit,
     /// It was polled by two owners at a time, one of which did not know yet that it was none any more: within the budget.
     Zombie,
+    /// The client of a member that kept the partition went one record back over a rebalance (see [`super::holdings::Held::is_rewindable`]):
+    /// listed apart, as neither the group nor the member did anything wrong.
+    ClientRewind,
     /// The coordinator had accepted a commit behind it before its owner was given the partition.
     BeyondBudget,
 }
@@ -97,6 +100,7 @@ impl DuplicateClass {
             DuplicateClass::CommitRefused => "commit-refused",
             DuplicateClass::UndecidedCommit => "undecided-commit",
             DuplicateClass::Zombie => "zombie",
+            DuplicateClass::ClientRewind => "client-rewind",
             DuplicateClass::BeyondBudget => "beyond-budget",
         }
     }

@@ -37,6 +37,11 @@ pub(super) struct Held {
     pub(super) refused: i64,
     /// One past the highest offset that it polled.
     pub(super) next: Option<i64>,
+    /// It outlived a rebalance, and nothing was polled since: its client may go one record back. librdkafka (2.12) pauses what a member
+    /// keeps while it asks the member about the rest, and goes on behind the last record that it counted as handed over; it counts one
+    /// only after taking it off the queue, and a pause in between comes a record too early (`rd_kafka_toppar_pause_resume`,
+    /// `rd_kafka_fetch_op_app_prepare`).
+    pub(super) is_rewindable: bool,
     /// Calls without an answer, oldest first.
     pub(super) calls: VecDeque<Call>,
     /// The holding of the same member and partition before it.
@@ -154,6 +159,7 @@ pub(super) fn held(owner: Owner, partition: u32, from_ns: u64, begun_in: Option<
         undecided: -1,
         refused: -1,
         next: None,
+        is_rewindable: false,
         calls: VecDeque::new(),
         before: None,
     }

@@ -89,7 +89,11 @@ impl Book<'_> {
             };
             self.found.unowned_poll.add(records, instance);
         }
-        self.look_for_reorder(holding, &offsets, at_ns);
+        let is_rewound = self.is_rewound(holding, offsets.start);
+        self.holdings.get_mut(holding).is_rewindable = false;
+        if !is_rewound {
+            self.look_for_reorder(holding, &offsets, at_ns);
+        }
         self.look_for_hole(partition, offsets.start, holding, at_ns);
         let is_zombie = self.is_superseded(partition, holding);
         let one = self.partitions.entry(partition).or_default();
@@ -101,7 +105,11 @@ impl Book<'_> {
         let next = self.holdings.get(holding).next.unwrap_or(i64::MIN);
         self.holdings.get_mut(holding).next = Some(next.max(offsets.end));
         for (part, earlier) in again {
-            self.came_again(holding, is_zombie, &part, earlier, at_ns);
+            if is_rewound && part.start == offsets.start && earlier.holding == holding {
+                self.rewound(holding, &part, at_ns);
+            } else {
+                self.came_again(holding, is_zombie, &part, earlier, at_ns);
+            }
         }
         self.gaps_and_lag(partition, holding, records, offsets.end, at_ns);
         Ok(holding)
@@ -122,6 +130,12 @@ impl Book<'_> {
     pub(super) fn is_superseded(&self, partition: u32, holding: u32) -> bool {
         let newest = self.partitions.get(&partition).and_then(|one| one.newest);
         newest.is_some_and(|newest| newest != holding && self.owner(newest).member != self.owner(holding).member)
+    }
+
+    /// Whether a holding begins again at the last record that it polled before a rebalance which it outlived.
+    fn is_rewound(&self, holding: u32, from: i64) -> bool {
+        let held = self.holdings.get(holding);
+        held.is_rewindable && held.next.is_some_and(|next| from == next - 1)
     }
 
     pub(super) fn look_for_reorder(&mut self, holding: u32, offsets: &Range<i64>, at_ns: u64) {

@@ -300,20 +300,68 @@ fn without_the_log_nobody_knows_whose_record_stood_where() {
 #[test]
 fn offsets_that_run_backwards_within_an_assignment_are_reordered() {
     let mut group = steady();
-    let claim = group.claim(1, 0);
-    let last = group.committed[&0];
-    let polled = Event::Polled {
-        member: 1,
-        epoch: claim.epoch,
-        run: Group::run_at(0, last - 10, 10),
-        base_offset: last - 10,
-    };
-    group.say(1, polled);
+    poll_again(&mut group, 10);
     group.finish();
     let found = judged(&group);
     assert_violated(&found, &["reordered_poll"]);
     assert_eq!(found.reordered_poll.count, 10);
     assert_eq!(found.redelivered.count, 10, "it came again, too");
+}
+
+/// Member 1 polls the records before its position in partition 0 again, `back` of them.
+fn poll_again(group: &mut Group, back: i64) {
+    let claim = group.claim(1, 0);
+    let from = group.committed[&0] - back;
+    let polled = Event::Polled {
+        member: 1,
+        epoch: claim.epoch,
+        run: Group::run_at(0, from, u32::try_from(back).unwrap()),
+        base_offset: from,
+    };
+    group.say(1, polled);
+}
+
+/// Member 1 answers a rebalance that leaves it what it has.
+fn keeps_all(group: &mut Group) {
+    let rebalanced = Event::Rebalanced {
+        member: 1,
+        epoch: group.claim(1, 0).epoch,
+        partitions: 1,
+    };
+    group.say(1, rebalanced);
+}
+
+#[test]
+fn the_last_record_before_a_rebalance_may_come_again_from_the_client_that_keeps_the_partition() {
+    let mut group = steady();
+    keeps_all(&mut group);
+    poll_again(&mut group, 1);
+    group.finish();
+    let found = judged(&group);
+    assert_sound(&found);
+    assert_eq!(
+        found.redelivered_by_class.into_iter().collect::<Vec<_>>(),
+        [(DuplicateClass::ClientRewind, 1)]
+    );
+}
+
+#[test]
+fn a_client_may_not_go_back_further_nor_later_nor_twice() {
+    let mut further = steady();
+    keeps_all(&mut further);
+    poll_again(&mut further, 2);
+    let mut later = steady();
+    keeps_all(&mut later);
+    later.work(1);
+    poll_again(&mut later, 1);
+    let mut twice = steady();
+    keeps_all(&mut twice);
+    poll_again(&mut twice, 1);
+    poll_again(&mut twice, 1);
+    for mut group in [further, later, twice] {
+        group.finish();
+        assert_violated(&judged(&group), &["reordered_poll"]);
+    }
 }
 
 #[test]
