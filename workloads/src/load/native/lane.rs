@@ -193,6 +193,17 @@ impl Lane {
         (bytes, Some(began))
     }
 
+    /// Seals the batch that was full last, without a sequence: these are given to batches as they leave.
+    ///
+    /// # Errors
+    /// As [`Batch::seal`].
+    pub fn seal_full(&mut self, compressor: &mut Compressor) -> Result<(), CodecError> {
+        match self.closed.back_mut() {
+            Some(batch) => batch.seal(compressor, None, &mut self.next_sequence),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the batch of that number is the open one.
     pub fn lingers(&self, number: u64) -> bool {
         self.open.as_ref().is_some_and(|open| open.number == number)

@@ -1,4 +1,4 @@
-//! The native producer: batches are filled per partition, sealed when they leave, and pipelined over non-blocking connections, all on one
+//! The native producer: batches are filled per partition, sealed when they are full or leave, and pipelined over non-blocking connections, all on one
 //! thread and without an allocation per record.
 //!
 //! A batch leaves when it is full, or has lingered, and its connection may have another request on its way. A request carries at most one
@@ -19,6 +19,7 @@ use crate::native::ledger::Ledger;
 use crate::native::poller::Poller;
 use crate::native::stream::Stream;
 use crate::native::{ClientError, Security};
+use kafka_wire::codec::CodecError;
 use kafka_wire::{Compressor, ErrorCode};
 use lane::{Batch, Lane, Spare};
 use link::{Answered, Link};
@@ -273,7 +274,7 @@ impl NativeProducer {
             if let Some(mut batch) = lane.pop(now) {
                 batch
                     .seal(&mut self.compressor, self.identity, &mut lane.next_sequence)
-                    .map_err(|error| ClientError::Spec(error.to_string()))?;
+                    .map_err(unsealed)?;
                 lane.in_flight += 1;
                 bytes += batch.bytes().len();
                 batches.push(batch);
@@ -508,6 +509,10 @@ impl Producing for NativeProducer {
         if let Some(began) = began {
             let due_ns = began.at_ns + self.settings.linger_us * 1_000;
             self.lingering.push_back((due_ns, record.place, began.number));
+            if !self.settings.idempotence {
+                // Its bytes are in the processor's cache now; by the time it leaves they may not be any more.
+                lane.seal_full(&mut self.compressor).map_err(unsealed)?;
+            }
             self.queue(record.place);
         }
         Ok(Handed::Taken)
@@ -562,6 +567,10 @@ impl Producing for NativeProducer {
     fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_ref()
     }
+}
+
+fn unsealed(error: CodecError) -> ClientError {
+    ClientError::Spec(error.to_string())
 }
 
 /// Why a connection was lost, without figures.
