@@ -4,7 +4,8 @@
 //!
 //! 1. create the topics, start the members, and wait until every partition has one owner;
 //! 2. start the producers and let them warm up: the quiet time that each trigger is held against;
-//! 3. wait, pull a trigger, heal it, wait until the group has settled again, until the schedule ends;
+//! 3. wait, and until records have been acknowledged and processed; pull a trigger, heal it, wait until the group has settled again; until
+//!    the schedule ends;
 //! 4. settle, stop the producers, and let members read to the end of the log;
 //! 5. close the members, and read every partition to its end.
 //!
@@ -16,6 +17,7 @@ mod members;
 mod roster;
 mod strike;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -185,6 +187,12 @@ struct Run<'a> {
     interrupt: &'a AtomicBool,
 }
 
+/// What was done when a phase between two faults began.
+struct Phase {
+    acknowledged: u64,
+    advances: BTreeMap<u32, u32>,
+}
+
 impl Run<'_> {
     fn is_over(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed)
@@ -319,9 +327,10 @@ impl Run<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), RunError> {
         progress(Progress::WarmingUp);
+        let mut phase = self.begin_phase(load);
         let mut going = self.wait(Duration::from_millis(self.workload.warm_up_ms))?;
         for timed in &schedule.triggers {
-            going = going && self.wait(Duration::from_micros(timed.after_us))?;
+            going = going && self.wait(Duration::from_micros(timed.after_us))? && self.works(load, &phase)?;
             if !going {
                 break;
             }
@@ -343,12 +352,31 @@ impl Run<'_> {
                 fault: timed.fault,
                 took: healed.elapsed(),
             });
+            phase = self.begin_phase(load);
         }
         if going {
             progress(Progress::Settling);
-            self.wait(Duration::from_millis(self.workload.settle_ms))?;
+            let _ = self.wait(Duration::from_millis(self.workload.settle_ms))? && self.works(load, &phase)?;
         }
         Ok(())
+    }
+
+    fn begin_phase(&self, load: &Load) -> Phase {
+        Phase {
+            acknowledged: load.acknowledged(),
+            advances: self.roster.advances(),
+        }
+    }
+
+    /// Waits until records are acknowledged and processed in this phase, for as long as a group may take to settle: a machine that is short
+    /// of CPU may need longer than the schedule foresees, and a fault that hits nothing at work proves nothing. False when the run is over;
+    /// whether there was progress is for the checker to say.
+    fn works(&mut self, load: &Load, phase: &Phase) -> Result<bool, RunError> {
+        let within = Duration::from_millis(self.group.settle_within_ms);
+        self.wait_until(within, |roster| {
+            load.acknowledged() > phase.acknowledged && roster.has_advanced(&phase.advances)
+        })?;
+        Ok(!self.is_over())
     }
 
     /// Waits until members have processed all there is; the producers have stopped.

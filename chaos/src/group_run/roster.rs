@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub poll_exceeded: u32,
     /// Subscriptions that it has made after the first one.
     pub subscribed: u32,
+    /// Times that it told of records it had processed.
+    pub advances: u32,
 }
 
 /// The group.
@@ -61,6 +63,7 @@ impl Roster {
             stuck: 0,
             poll_exceeded: 0,
             subscribed: 0,
+            advances: 0,
         };
         self.members.insert(member, known);
     }
@@ -96,6 +99,7 @@ impl Roster {
         match note.told {
             MemberTold::Rebalanced { epoch, partitions } => (known.epoch, known.partitions) = (epoch, partitions),
             MemberTold::Counts { positions, .. } => {
+                known.advances += 1;
                 for (partition, next) in positions {
                     let position = self.positions.entry(partition).or_insert(next);
                     *position = next.max(*position);
@@ -139,6 +143,18 @@ impl Roster {
             held += known.partitions;
         }
         epoch >= 0 && held == partitions
+    }
+
+    /// How often each member told of records it had processed.
+    pub fn advances(&self) -> BTreeMap<u32, u32> {
+        let of = |(member, known): (&u32, &Known)| (*member, known.advances);
+        self.members.iter().map(of).collect()
+    }
+
+    /// Whether a member has processed records since `before`. What it tells first may be older, so it has to tell twice.
+    pub fn has_advanced(&self, before: &BTreeMap<u32, u32>) -> bool {
+        let since = |(member, known): (&u32, &Known)| known.advances - before.get(member).copied().unwrap_or(0);
+        self.members.iter().map(since).any(|times| times >= 2)
     }
 
     /// Who holds how much, in words.
@@ -189,19 +205,38 @@ mod tests {
         assert!(roster.is_settled(2));
     }
 
+    fn counts(member: u32, next: i64) -> MemberNote {
+        MemberNote {
+            member,
+            told: MemberTold::Counts {
+                polled: 0,
+                processed: 0,
+                positions: vec![(7, next)],
+            },
+        }
+    }
+
+    #[test]
+    fn a_group_has_advanced_when_one_member_tells_so_twice() {
+        let mut roster = Roster::default();
+        roster.add(1, 0);
+        roster.note(counts(1, 1));
+        let before = roster.advances();
+        roster.add(2, 1);
+        roster.note(counts(1, 2));
+        roster.note(counts(2, 1));
+        assert!(!roster.has_advanced(&before));
+        roster.note(counts(2, 2));
+        assert!(roster.has_advanced(&before));
+        assert!(!roster.has_advanced(&roster.advances()));
+    }
+
     #[test]
     fn positions_only_go_forward() {
         let mut roster = Roster::default();
         roster.add(1, 0);
         for next in [5, 3] {
-            roster.note(MemberNote {
-                member: 1,
-                told: MemberTold::Counts {
-                    polled: 0,
-                    processed: 0,
-                    positions: vec![(7, next)],
-                },
-            });
+            roster.note(counts(1, next));
         }
         assert_eq!(roster.behind(&[(7, 5), (8, 0)]), 0);
         assert_eq!(roster.behind(&[(7, 6), (8, 1)]), 2);
