@@ -209,10 +209,10 @@ pub(super) fn notes(run: &Run, card: &ExperimentCard, collected: &Collected, con
         ));
     }
     if !collected.failed.is_empty() {
-        notes.push(format!(
-            "{} trials failed and are left out of every figure.",
-            collected.failed.len()
-        ));
+        notes.push(match collected.failed.len() {
+            1 => "One trial failed and is left out of every figure.".to_owned(),
+            count => format!("{count} trials failed and are left out of every figure."),
+        });
     }
     for arm in &collected.arms {
         if let Some(reason) = &arm.invalid {
@@ -223,8 +223,12 @@ pub(super) fn notes(run: &Run, card: &ExperimentCard, collected: &Collected, con
         }
     }
     for (flag, count) in &collected.flagged {
+        let (are, they_are) = match count {
+            1 => ("is", "it is"),
+            _ => ("are", "they are"),
+        };
         notes.push(format!(
-            "{count} of {} trials are flagged `{flag}`; they are kept.",
+            "{count} of {} trials {are} flagged `{flag}`; {they_are} kept.",
             collected.trials
         ));
     }

@@ -475,5 +475,5 @@ fn drift_within_the_window_and_flags_are_told() {
     // The last three of nine intervals average 650, the first three 950.
     assert!((analysis.unsteady[0].drift.ratio() - 650.0 / 950.0).abs() < 1e-9);
     assert_eq!(analysis.flagged, [("steal".to_owned(), 1)].into());
-    assert_eq!(analysis.notes, ["1 of 30 trials are flagged `steal`; they are kept."]);
+    assert_eq!(analysis.notes, ["1 of 30 trials is flagged `steal`; it is kept."]);
 }
