@@ -6,12 +6,12 @@
 mod read;
 #[cfg(test)]
 mod tests;
-
-use std::fmt::Write as _;
+mod text;
 
 use super::frames::LENGTH_BYTES;
 
 pub(super) use read::Asked;
+pub use text::Mark;
 
 /// Most steps that are kept; the first ones, as a trace is read from its beginning.
 const STEPS_MAX: usize = 20_000;
@@ -73,71 +73,6 @@ impl Trace {
             step.what.push('…');
         }
         self.steps.push(step);
-    }
-
-    /// For people: a line for each step, with seconds since `start_ns`.
-    pub fn text(&self, start_ns: u64) -> String {
-        let mut out = String::new();
-        for step in &self.steps {
-            let seconds = step.asked_ns.saturating_sub(start_ns) as f64 / 1e9;
-            let waited = step.answered_ns.saturating_sub(step.asked_ns) as f64 / 1e6;
-            let error = error_text(step.error);
-            let lost = if step.is_lost {
-                ", and the answer did not reach it"
-            } else {
-                ""
-            };
-            let epoch = step.epoch.map_or(String::new(), |epoch| format!(" [{epoch}]"));
-            let _ = writeln!(
-                out,
-                "{seconds:9.3} s  {}#{}  {}{epoch} {}: {}{error}{lost} ({waited:.1} ms)",
-                step.client, step.connection, step.api, step.group, step.what
-            );
-        }
-        for (count, why) in [
-            (self.left_out, "more steps were left out"),
-            (self.unread, "frames could not be read"),
-        ] {
-            if count > 0 {
-                let _ = writeln!(out, "{count} {why}");
-            }
-        }
-        out
-    }
-
-    /// For programs: one row for each step; times in nanoseconds of `CLOCK_MONOTONIC`, as in the histories.
-    pub fn csv(&self) -> String {
-        let mut out = "asked_ns,answered_ns,connection,client,api,group,member,epoch,error,lost,what\n".to_owned();
-        for step in &self.steps {
-            let epoch = step.epoch.map_or(String::new(), |epoch| epoch.to_string());
-            let _ = write!(out, "{},{},{},", step.asked_ns, step.answered_ns, step.connection);
-            let texts = [&step.client, step.api, &step.group, &step.member].map(quoted);
-            let _ = writeln!(
-                out,
-                "{},{epoch},{},{},{}",
-                texts.join(","),
-                step.error,
-                step.is_lost,
-                quoted(&step.what)
-            );
-        }
-        out
-    }
-}
-
-/// A field of a CSV file.
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}
-
-fn error_text(code: i16) -> String {
-    match kafka_wire::ErrorCode::from_code(code) {
-        Some(kafka_wire::ErrorCode::None) => String::new(),
-        Some(error) => format!(", {error:?}"),
-        None => format!(", error {code}"),
     }
 }
 

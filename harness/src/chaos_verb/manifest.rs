@@ -34,6 +34,9 @@ pub struct Manifest {
     /// What was broken, as `--target` names it; manifests of earlier versions mean the bundled broker.
     #[serde(default)]
     pub target: Option<String>,
+    /// Whether members reached it through a proxy that read what they said to each other.
+    #[serde(default)]
+    pub traced: bool,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
     /// The run folder's name whose schedule was carried out again.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use chaos::group_run::{self, PROTOCOL_FILE};
+use chaos::proxy::Proxy;
 use chaos::run::RunError;
 use chaos::scenario::GroupWorkload;
-use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, group_run, render};
+use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, render};
 
 use super::host::Host;
 use super::manifest::{Manifest, SCHEMA_VERSION};
@@ -37,6 +39,8 @@ pub struct Order {
     pub planted: Option<PlantedBug>,
     /// Keeps the broker's data whatever the verdict.
     pub keep_data: bool,
+    /// Has members of a group go through a proxy that reads what they and their coordinator say to each other.
+    pub is_traced: bool,
     /// Name of the folder whose schedule this is.
     pub replay_of: Option<String>,
     /// Prints nothing but trouble: one of many, whose caller says what came out.
@@ -118,8 +122,11 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
     let carried_out = match &scenario.group {
         None => chaos::run::execute(scenario, schedule, &mut host, folder, interrupt, &mut tell),
         Some(_) => {
-            let mut members = MemberProcesses::of(host.address().into());
-            group_run::execute(
+            let proxy = order.is_traced.then(|| Proxy::start(host.address())).transpose();
+            let proxy = proxy.map_err(RunError::Proxy)?;
+            let address = proxy.as_ref().map_or(host.address(), Proxy::address);
+            let mut members = MemberProcesses::of(address.into());
+            let ended = group_run::execute(
                 scenario,
                 schedule,
                 &mut host,
@@ -127,7 +134,10 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
                 folder,
                 interrupt,
                 &mut tell,
-            )
+            );
+            // However it ended: why a group does not settle is what a trace tells best.
+            proxy.map_or(Ok(()), |proxy| leave_trace(&proxy, folder))?;
+            ended
         }
     };
     drop(bar);
@@ -157,9 +167,20 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
         if let Some(bug) = order.planted.filter(|_| !order.is_quiet) {
             outln!("{}", blamed(bug, findings));
         }
+        if order.is_traced && !order.is_quiet {
+            outln!("who joined, led and assigned: {}", folder.join(PROTOCOL_FILE).display());
+        }
         remove_data(folder, order.keep_data || findings.verdict != Verdict::Holds);
     }
     Ok(end)
+}
+
+/// Writes down what the proxy read, and tells what went wrong in it.
+fn leave_trace(proxy: &Proxy, folder: &Path) -> anyhow::Result<()> {
+    for note in proxy.notes() {
+        errln!("trouble: the proxy: {note}");
+    }
+    Ok(group_run::write_protocol(folder, &proxy.trace())?)
 }
 
 /// Judges the histories of a run folder, prints the findings unless it `is_quiet`, and leaves them in the folder.
@@ -216,6 +237,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         faults: order.schedule.faults(),
         planted: order.planted,
         target: Some(order.target.to_string()),
+        traced: order.is_traced,
         settings: order.settings.clone(),
         replay_of: order.replay_of.clone(),
         assay_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -261,19 +261,31 @@ fn the_trace_is_readable_and_bounded() {
         is_lost: error != 0,
     };
     let mut trace = Trace::default();
-    trace.add(step("asks to join", 0));
-    trace.add(step("asks to join", 27));
-    let expected = "    1.500 s  worker, \"1\"#4  JoinGroup [3] readers: asks to join (3.0 ms)\n    1.500 s  worker, \"1\"#4  JoinGroup [3] readers: asks to join, RebalanceInProgress, and the answer did not reach it (3.0 ms)\n";
-    assert_eq!(trace.text(1_000_000_000), expected);
-    let row = "2500000000,2503000000,4,\"worker, \"\"1\"\"\",JoinGroup,readers,m-1,3,27,true,asks to join";
-    assert_eq!(trace.csv().lines().nth(2), Some(row));
+    trace.add(step("asks to join, follows m-1", 0));
+    trace.add(step("assigns m-1: orders 0; m-2: orders 1", 27));
+    let mark = |at_ns, what: &str| Mark {
+        at_ns,
+        what: what.to_owned(),
+    };
+    let marks = [
+        mark(1_500_000_000, "fault 1: kill"),
+        mark(9_000_000_000, "fault 1 is healed"),
+    ];
+    let expected = "    0.500 s  ** fault 1: kill\n    \
+        1.503 s  worker, \"1\"#4 (its id is m-1)  JoinGroup [3] readers: asks to join, follows worker, \"1\", after 3.0 ms\n    \
+        1.503 s  worker, \"1\"#4  JoinGroup [3] readers: assigns worker, \"1\": orders 0; m-2: orders 1, RebalanceInProgress, \
+        and the answer did not reach it, after 3.0 ms\n    \
+        8.000 s  ** fault 1 is healed\n";
+    assert_eq!(trace.text(1_000_000_000, &marks), expected);
+    let row = "1500.000,1503.000,4,\"worker, \"\"1\"\"\",JoinGroup,readers,m-1,3,27,true,assigns m-1: orders 0; m-2: orders 1";
+    assert_eq!(trace.csv(1_000_000_000).lines().nth(2), Some(row));
     trace.add(step(&"ä".repeat(5000), 0));
     assert!(trace.steps[2].what.len() <= WORDS_BYTES_MAX + 3);
     for _ in 0..STEPS_MAX {
         trace.add(step("", 0));
     }
     assert_eq!((trace.steps.len(), trace.left_out), (STEPS_MAX, 3));
-    assert!(trace.text(0).ends_with("3 more steps were left out\n"));
+    assert!(trace.text(0, &[]).ends_with("3 more steps were left out\n"));
     let mut copied = Copied::of(ApiKey::SyncGroup.code()).unwrap();
     for _ in 0..3 {
         copied.extend(&vec![0; FRAME_BYTES_MAX]);

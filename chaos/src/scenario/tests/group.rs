@@ -35,6 +35,14 @@ fn kill_consumer_says_what_it_says() {
 }
 
 #[test]
+fn a_burst_is_a_join_of_many_at_once() {
+    let scenario = Scenario::load("join-burst").unwrap();
+    let schedule = crate::schedule::Schedule::from(&scenario, 1);
+    let actions: Vec<_> = schedule.triggers.iter().map(|timed| &timed.action).collect();
+    assert_eq!(actions, [&crate::schedule::GroupAction::Join { members: 4 }]);
+}
+
+#[test]
 fn a_scenario_without_a_group_is_written_as_before() {
     let json = serde_json::to_string(&Scenario::load("kill-broker").unwrap()).unwrap();
     assert!(!json.contains("group"), "{json}");
