@@ -292,6 +292,7 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             settings: settings.clone(),
             planted: args.planted,
             keep_data: args.place.keep_data,
+            names_behind: String::new(),
             replay_of: None,
             is_quiet: args.seeds.is_some(),
         });
@@ -333,6 +334,7 @@ fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode>
         planted: manifest.planted,
         keep_data: args.place.keep_data,
         is_traced: manifest.traced,
+        names_behind: manifest.names_behind,
         replay_of: args.run.file_name().map(|name| name.to_string_lossy().into_owned()),
         is_quiet: false,
     };

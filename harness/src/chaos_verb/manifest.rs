@@ -39,6 +39,9 @@ pub struct Manifest {
     pub traced: bool,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
+    /// What was put in front of the names of topics and group, on a broker that others use, too.
+    #[serde(default)]
+    pub names_behind: String,
     /// The run folder's name whose schedule was carried out again.
     pub replay_of: Option<String>,
     /// The version of Assay that ran it.

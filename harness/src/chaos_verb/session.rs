@@ -41,6 +41,8 @@ pub struct Order {
     pub keep_data: bool,
     /// Has members of a group go through a proxy that reads what they and their coordinator say to each other.
     pub is_traced: bool,
+    /// What stands in front of the scenario's names already; empty unless it is a replay.
+    pub names_behind: String,
     /// Name of the folder whose schedule this is.
     pub replay_of: Option<String>,
     /// Prints nothing but trouble: one of many, whose caller says what came out.
@@ -92,13 +94,15 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
 /// As [`carry_out`].
 pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> anyhow::Result<End> {
     let (mut scenario, mut schedule) = (order.scenario.clone(), order.schedule.clone());
+    let mut manifest = manifest(order, folder);
     if let TargetName::Cluster(_) = order.target {
-        // Nothing there may be taken for ours, and nothing of ours for theirs.
-        scenario = scenario.with_names_behind(&format!("assay-{:x}-", seed_from_clock()));
-        schedule = Schedule::from(&scenario, schedule.seed);
+        // Nothing there may be taken for ours, and nothing of ours for theirs, an earlier run's neither.
+        let (before, prefix) = (&order.names_behind, format!("assay-{:x}-", seed_from_clock()));
+        scenario = scenario.with_names_behind(before, &prefix);
+        schedule = schedule.with_names_behind(before, &prefix);
+        manifest.names_behind = prefix;
     }
     let (scenario, schedule) = (&scenario, &schedule);
-    let mut manifest = manifest(order, folder);
     manifest.write(folder)?;
     // What a group needs of its broker comes first, so that whoever asks for something else gets it.
     let mut settings = scenario
@@ -119,6 +123,7 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
             bar.tell(progress);
         }
     };
+    let mut has_trace = false;
     let carried_out = match &scenario.group {
         None => chaos::run::execute(scenario, schedule, &mut host, folder, interrupt, &mut tell),
         Some(_) => {
@@ -136,7 +141,7 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
                 &mut tell,
             );
             // However it ended: why a group does not settle is what a trace tells best.
-            proxy.map_or(Ok(()), |proxy| leave_trace(&proxy, folder))?;
+            has_trace = proxy.is_some_and(|proxy| leave_trace(&proxy, folder));
             ended
         }
     };
@@ -167,7 +172,7 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
         if let Some(bug) = order.planted.filter(|_| !order.is_quiet) {
             outln!("{}", blamed(bug, findings));
         }
-        if order.is_traced && !order.is_quiet {
+        if has_trace && !order.is_quiet {
             outln!("who joined, led and assigned: {}", folder.join(PROTOCOL_FILE).display());
         }
         remove_data(folder, order.keep_data || findings.verdict != Verdict::Holds);
@@ -175,12 +180,16 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
     Ok(end)
 }
 
-/// Writes down what the proxy read, and tells what went wrong in it.
-fn leave_trace(proxy: &Proxy, folder: &Path) -> anyhow::Result<()> {
+/// Writes down what the proxy read, and tells what went wrong in it. That there is no trace is no error of the run, as no verdict stands on it.
+fn leave_trace(proxy: &Proxy, folder: &Path) -> bool {
     for note in proxy.notes() {
         errln!("trouble: the proxy: {note}");
     }
-    Ok(group_run::write_protocol(folder, &proxy.trace())?)
+    let left = group_run::write_protocol(folder, &proxy.trace());
+    if let Err(error) = &left {
+        errln!("trouble: no trace: {error}");
+    }
+    left.is_ok()
 }
 
 /// Judges the histories of a run folder, prints the findings unless it `is_quiet`, and leaves them in the folder.
@@ -239,6 +248,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         target: Some(order.target.to_string()),
         traced: order.is_traced,
         settings: order.settings.clone(),
+        names_behind: String::new(),
         replay_of: order.replay_of.clone(),
         assay_version: env!("CARGO_PKG_VERSION").to_owned(),
         git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),

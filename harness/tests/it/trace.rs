@@ -1,11 +1,16 @@
 //! A group under fire from the command to the files, with what its members and the coordinator said to each other on the way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::{Ended, Place};
+use crate::targets::Guest;
 
 const KILL_CONSUMER: &str = include_str!("../../../chaos/scenarios/kill-consumer.toml");
+const CHANGE_SUBSCRIPTION: &str = include_str!("../../../chaos/scenarios/change-subscription.toml");
 
 /// `kill-consumer` with three members, one kill, and short times.
 fn short(place: &Place) -> String {
@@ -55,43 +60,58 @@ fn a_kill_is_traced_and_the_run_can_be_judged_and_replayed() {
     let mut lines = text.lines();
     for parts in [
         &["** member 1 begins in slot 0"][..],
-        &["JoinGroup [", "was made leader of 3 members"],
+        &["== rebalance to generation 1: assay-member-", " asks to join"],
+        &["== generation ", ": 3 members, led by assay-member-"],
         &["** fault 1: kill"],
         &["** fault 1 is aimed at member "],
         &["** fault 1 has bitten: process ", " ended by signal 9"],
-        &["Heartbeat [", "RebalanceInProgress"],
+        &[
+            "== rebalance to generation ",
+            ": nobody has joined or left: a session has ended",
+        ],
+        &["Heartbeat [", "is there: RebalanceInProgress"],
+        &[
+            "== generation ",
+            ": 2 members, led by assay-member-",
+            "; gone: assay-member-",
+        ],
         &["JoinGroup [", "was made leader of 2 members"],
         &[
             "SyncGroup [",
             "leads and assigns assay-member-",
             ": orders ",
-            "; was given orders ",
+            "; assay-member-",
         ],
+        &["SyncGroup [", "was given orders "],
         &["** member 4 begins in slot "],
-        &["** fault 1 is healed"],
-        &["LeaveGroup", ": leaves"],
+        &["== rebalance to generation ", ": assay-member-4 asks to join"],
+        &[
+            "== generation ",
+            ": 3 members, led by assay-member-",
+            "; new: assay-member-4",
+        ],
+        &["LeaveGroup", "leaves"],
     ] {
         let is_next = lines.any(|line| parts.iter().all(|part| line.contains(part)));
         assert!(is_next, "no {parts:?} in its place:\n{text}");
     }
+    assert!(text.contains("** fault 1 is healed"), "{text}");
 
     let mut table = csv::Reader::from_path(folder.join("protocol.csv")).unwrap();
-    let columns = "asked_ms,answered_ms,connection,client,api,group,member,epoch,error,lost,what";
+    let columns = "asked_ms,answered_ms,connection,client,api,group,member,epoch,error,lost,asked,answered";
     assert_eq!(table.headers().unwrap().iter().collect::<Vec<_>>().join(","), columns);
     let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
-    let steps = text.lines().filter(|line| !line.contains("s  ** ")).count();
-    assert_eq!(rows.len(), steps, "{text}");
+    let is_answer = |line: &&str| {
+        !line.starts_with('#')
+            && ![" s  ** ", " s  == "].iter().any(|mark| line.contains(mark))
+            && !line.ends_with(" ...")
+    };
+    assert_eq!(rows.len(), text.lines().filter(is_answer).count(), "{text}");
     for row in &rows {
         let times: Vec<f64> = (0..2).map(|at| row[at].parse().unwrap()).collect();
         assert!(times[0] <= times[1] && row[5] == *"assay-short-group", "{row:?}");
         assert!(row[3].starts_with("assay-member-"), "{row:?}");
     }
-    let joined = rows.iter().filter(|row| row[4] == *"JoinGroup" && row[8] == *"0");
-    let generations: std::collections::BTreeSet<i32> = joined.map(|row| row[7].parse().unwrap()).collect();
-    assert!(
-        generations.len() >= 3,
-        "the start, the kill, the successor: {generations:?}"
-    );
 
     let findings = read(&folder, "findings.json");
     chaos(&place, &["check", folder.to_str().unwrap()])
@@ -123,4 +143,48 @@ fn what_cannot_be_traced_or_struck_is_refused_before_anything_starts() {
         ended.complains(&[&why, "choose another target or scenario"]);
     }
     assert_eq!(place.runs(), [] as [std::path::PathBuf; 0], "nothing was begun");
+}
+
+/// On a broker that others use, names have a prefix of the run's own; a replay has another one in its place, not in front of it.
+#[test]
+fn a_replay_on_somebody_elses_broker_has_names_of_its_own() {
+    let place = Place::new();
+    let guest = Guest::start(&place);
+    let mut text = CHANGE_SUBSCRIPTION.to_owned();
+    for (long, short) in [
+        ("warm_up_ms = 2000", "warm_up_ms = 500"),
+        ("settle_ms = 2000", "settle_ms = 300"),
+        // The floor of a broker that is not started for the run.
+        ("session_timeout_ms = 3000", "session_timeout_ms = 6000"),
+        ("max_poll_interval_ms = 4000", "max_poll_interval_ms = 7000"),
+    ] {
+        assert!(text.contains(long), "stale: {long}");
+        text = text.replacen(long, short, 1);
+    }
+    let scenario = place.file("short-group.toml", text);
+    let target = format!("kafka://{}", guest.address);
+    let scenario = scenario.to_str().unwrap();
+    chaos(&place, &["run", scenario, "--seed", "3", "--target", &target]).code(0);
+    let folder = place.run_folder();
+    chaos(&place, &["replay", folder.to_str().unwrap()])
+        .code(0)
+        .says(&["replay: HOLDS, as before"]);
+    let mut prefixes = BTreeSet::new();
+    for run in place.runs() {
+        let manifest: Value = serde_json::from_str(&read(&run, "manifest.json")).unwrap();
+        let prefix = manifest["names_behind"].as_str().unwrap();
+        assert!(prefix.starts_with("assay-") && prefix.ends_with('-'), "{prefix}");
+        let schedule = read(&run, "schedule.json");
+        assert!(
+            schedule.contains(&format!("\"^{prefix}orders.*\"")),
+            "{prefix}: {schedule}"
+        );
+        let context = read(&run, "group.json");
+        for topic in ["orders", "orders-eu", "orders-us"] {
+            assert!(context.contains(&format!("\"{prefix}{topic}\"")), "{prefix}: {context}");
+        }
+        prefixes.insert(prefix.to_owned());
+    }
+    assert_eq!(prefixes.len(), 2, "{prefixes:?}");
+    assert_eq!(guest.topics(), [] as [&str; 0], "topics of a run are left");
 }

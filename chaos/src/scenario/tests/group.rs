@@ -2,6 +2,8 @@
 
 use workloads::member::{Commits, GroupProtocol};
 
+use crate::Schedule;
+
 use super::*;
 
 fn kill_consumer() -> &'static str {
@@ -98,12 +100,25 @@ fn subscriptions_by_name_and_by_pattern_cover_their_topics() {
 
 #[test]
 fn names_get_a_prefix_wherever_they_stand() {
-    let scenario = Scenario::load("change-subscription").unwrap().with_names_behind("x-");
+    let plain = Scenario::load("change-subscription").unwrap();
+    let scenario = plain.clone().with_names_behind("", "x-");
     assert_eq!(scenario.topics(), ["x-orders", "x-orders-eu", "x-orders-us"]);
-    let group = scenario.group.unwrap();
+    let group = scenario.group.as_ref().unwrap();
     assert_eq!(group.id, "x-assay-change-subscription");
     assert_eq!(group.subscription, ["x-orders"]);
     assert_eq!(group.last_subscription(), ["^x-orders.*"]);
+    let schedule = Schedule::from(&plain, 7).with_names_behind("", "x-");
+    assert_eq!(schedule, Schedule::from(&scenario, 7));
+
+    // A replay's prefix takes the place of the run's.
+    assert_eq!(
+        scenario.with_names_behind("x-", "longer-"),
+        plain.clone().with_names_behind("", "longer-")
+    );
+    assert_eq!(
+        schedule.with_names_behind("x-", "longer-"),
+        Schedule::from(&plain, 7).with_names_behind("", "longer-")
+    );
 }
 
 /// One mistake per row: what is replaced in the sound file, by what, and what the error must name.
