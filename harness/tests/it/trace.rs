@@ -179,9 +179,12 @@ fn a_replay_on_somebody_elses_broker_has_names_of_its_own() {
             schedule.contains(&format!("\"^{prefix}orders.*\"")),
             "{prefix}: {schedule}"
         );
-        let context = read(&run, "group.json");
+        let scenario = read(&run, "scenario.json");
         for topic in ["orders", "orders-eu", "orders-us"] {
-            assert!(context.contains(&format!("\"{prefix}{topic}\"")), "{prefix}: {context}");
+            assert!(
+                scenario.contains(&format!("\"{prefix}{topic}\"")),
+                "{prefix}: {scenario}"
+            );
         }
         prefixes.insert(prefix.to_owned());
     }
