@@ -508,13 +508,20 @@ impl Timeline<'_> {
 }
 
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
-    let io = |source| RunError::Io {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| unwritten(path, error.into()))?;
+    text.push('\n');
+    write_text(path, &text)
+}
+
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), RunError> {
+    fs::write(path, text).map_err(|source| unwritten(path, source))
+}
+
+fn unwritten(path: &Path, source: std::io::Error) -> RunError {
+    RunError::Io {
         path: path.to_path_buf(),
         source,
-    };
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| io(error.into()))?;
-    text.push('\n');
-    fs::write(path, text).map_err(io)
+    }
 }
 
 #[cfg(test)]

@@ -380,11 +380,12 @@ impl Scenario {
         own.chain(more.map(|topic| topic.name.clone())).collect()
     }
 
-    /// The same scenario with `prefix` in front of the names of its topics and its group, for a broker that others use, too.
+    /// The same scenario with `prefix` in front of the names of its topics and its group, for a broker that others use, too. It takes the place of
+    /// `before`, the prefix of an earlier run; empty where there is none.
     #[must_use]
-    pub fn with_names_behind(mut self, prefix: &str) -> Self {
-        self.workload.topic.insert_str(0, prefix);
-        self.group = self.group.map(|group| group.with_names_behind(prefix));
+    pub fn with_names_behind(mut self, before: &str, prefix: &str) -> Self {
+        group::put_behind(&mut self.workload.topic, before, prefix);
+        self.group = self.group.map(|group| group.with_names_behind(before, prefix));
         self
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Role;
 use crate::proxy::{MILLION, ProxyFault};
+use crate::scenario::group::put_behind;
 use crate::scenario::{FaultKind, Scenario, Span};
 
 mod triggers;
@@ -119,6 +120,17 @@ impl Schedule {
                 None => Vec::new(),
             },
         }
+    }
+
+    /// The same timeline with names as in [`Scenario::with_names_behind`].
+    #[must_use]
+    pub fn with_names_behind(mut self, before: &str, prefix: &str) -> Self {
+        for timed in &mut self.triggers {
+            if let GroupAction::Subscribe { topics } = &mut timed.action {
+                topics.iter_mut().for_each(|topic| put_behind(topic, before, prefix));
+            }
+        }
+        self
     }
 
     /// Number of faults in it.

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use broker_under_test::Config;
-use chaos::run::{SCENARIO_FILE, SCHEDULE_FILE};
+use chaos::run::{RunError, SCENARIO_FILE, SCHEDULE_FILE};
 use chaos::scenario::GroupWorkload;
 use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, scenario};
 use workloads::member::{Commits, GroupProtocol};
@@ -26,6 +26,7 @@ use crate::output::{self, wrapped};
 use crate::run_verb::seed_from_clock;
 use crate::target::{TargetName, bundled};
 use crate::{EXIT_INTERRUPTED, run_folder};
+use host::Host;
 use manifest::Manifest;
 use session::{End, Order};
 
@@ -45,7 +46,8 @@ enum Verb {
     #[command(
         after_long_help = "Examples:\n  assay chaos run kill-broker\n  assay chaos run kill-broker --repeat 100 --seed 7\n  \
         assay chaos run kill-broker --planted ack-before-write\n  \
-        assay chaos run lost-responses --idempotence off\n  assay chaos run cut-producer --seeds 100"
+        assay chaos run lost-responses --idempotence off\n  assay chaos run cut-producer --seeds 100\n  \
+        assay chaos run kill-consumer --group-protocol cooperative --trace"
     )]
     Run(RunArgs),
     /// Run the schedule of an earlier run again, and compare the verdicts
@@ -105,6 +107,10 @@ struct RunArgs {
     /// Whether members of a group have a group.instance.id, instead of what the scenario says
     #[arg(long, value_name = "on|off")]
     static_membership: Option<Switch>,
+    /// Read on the way what members of a group and their coordinator say to each other, and leave it in protocol.txt, with the faults between the
+    /// lines, and in protocol.csv
+    #[arg(long)]
+    trace: bool,
     /// How often each fault comes, instead of what the scenario says
     #[arg(long, value_name = "N")]
     repeat: Option<u32>,
@@ -147,8 +153,11 @@ struct Place {
 fn group(args: &RunArgs, group: Option<GroupWorkload>) -> anyhow::Result<Option<GroupWorkload>> {
     let is_changed = args.group_protocol.is_some() || args.commits.is_some() || args.static_membership.is_some();
     let Some(mut group) = group else {
-        if is_changed && !args.scenarios.is_empty() {
-            bail!("--group-protocol, --commits and --static-membership are for scenarios with a group");
+        if (is_changed || args.trace) && !args.scenarios.is_empty() {
+            bail!(
+                "--group-protocol, --commits, --static-membership and --trace are for scenarios with a group: leave them out, or give one, such as \
+                 kill-consumer"
+            );
         }
         return Ok(None);
     };
@@ -254,7 +263,7 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
     };
     let settings: BTreeMap<String, String> = args.set.iter().cloned().collect();
     // All files are checked before anything starts.
-    let mut orders = Vec::new();
+    let (mut orders, mut worst) = (Vec::new(), Verdict::Holds);
     for name in &names {
         let mut scenario = load(name)?;
         if let Some(repeat) = args.repeat {
@@ -265,18 +274,29 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             scenario = changed.map_err(anyhow::Error::msg)?;
         }
         scenario.group = group(args, scenario.group)?;
+        let missing = scenario.roles_missing_from(&Host::roles_of(&args.target)?);
+        if !missing.is_empty() {
+            errln!(
+                "inconclusive: {name} on {}: {}",
+                args.target,
+                RunError::CannotTake(missing)
+            );
+            worst = Verdict::Inconclusive;
+            continue;
+        }
         orders.push(Order {
             target: args.target.clone(),
             schedule: Schedule::from(&scenario, seed),
+            is_traced: args.trace && scenario.group.is_some(),
             scenario,
             settings: settings.clone(),
             planted: args.planted,
             keep_data: args.place.keep_data,
+            names_behind: String::new(),
             replay_of: None,
             is_quiet: args.seeds.is_some(),
         });
     }
-    let mut worst = Verdict::Holds;
     for order in orders {
         let verdict = match args.seeds {
             Some(seeds) => seeds::carry_out(&order, seeds, args.at_a_time, &args.place.out, interrupt)?,
@@ -313,6 +333,8 @@ fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode>
         settings: manifest.settings,
         planted: manifest.planted,
         keep_data: args.place.keep_data,
+        is_traced: manifest.traced,
+        names_behind: manifest.names_behind,
         replay_of: args.run.file_name().map(|name| name.to_string_lossy().into_owned()),
         is_quiet: false,
     };

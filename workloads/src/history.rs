@@ -292,8 +292,6 @@ pub enum Event {
         /// By whom it is held.
         #[serde(flatten)]
         claim: Claim,
-        /// Where it begins to read: the group's committed offset as it was told, -1 where it was told none.
-        offset: i64,
     },
     /// A member gives a partition back, and will neither handle nor commit anything of it any more.
     Revoked {

@@ -217,7 +217,7 @@ fn obeys(events: &[Event]) -> BTreeMap<u32, i64> {
     let (mut held, mut polled, mut processed) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
     for event in events {
         match *event {
-            Event::Assigned { claim, .. } => assert!(held.insert(claim.partition), "{event:?}"),
+            Event::Assigned { claim } => assert!(held.insert(claim.partition), "{event:?}"),
             Event::Revoked { claim } | Event::Lost { claim } => assert!(held.remove(&claim.partition), "{event:?}"),
             Event::Polled { run, base_offset, .. } => {
                 assert!(held.contains(&run.partition), "{event:?}");

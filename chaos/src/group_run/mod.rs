@@ -14,6 +14,7 @@
 
 mod load;
 mod members;
+mod protocol;
 mod roster;
 mod strike;
 
@@ -37,6 +38,7 @@ use crate::scenario::{Scenario, Workload};
 use crate::schedule::Schedule;
 use load::Load;
 pub use members::Members;
+pub use protocol::{PROTOCOL_FILE, PROTOCOL_TABLE, write_protocol};
 use roster::{Life, Roster};
 
 /// How often waits look at their flags.

@@ -24,7 +24,7 @@ impl Run<'_> {
         let (fault, kind) = (timed.fault, kind_of(&timed.action));
         self.history.append(Event::FaultBegin { fault, kind })?;
         let victim = self.victim(timed.pick);
-        let evidence = match (&timed.action, victim) {
+        let struck = match (&timed.action, victim) {
             (GroupAction::Join { members }, _) => self.join(fault, *members)?,
             (GroupAction::AddPartitions { by }, _) => self.add_partitions(*by, load)?,
             (GroupAction::Subscribe { topics }, _) => self.subscribe(topics)?,
@@ -42,20 +42,24 @@ impl Run<'_> {
             (GroupAction::Leave, Some(victim)) => self.leave(fault, victim)?,
             (_, None) => Struck::by(0, "nobody was left that it could have been aimed at"),
         };
-        self.history.append(Event::FaultBit {
-            fault,
-            evidence: evidence.seen.count,
-        })?;
+        if !struck.is_told {
+            self.bit(fault, &struck.seen)?;
+        }
         self.history.append(Event::FaultEnd {
             fault,
-            healing: evidence.healing,
+            healing: struck.healing,
         })?;
         self.evidence.push(FaultEvidence {
             fault,
-            evidence: evidence.seen,
+            evidence: struck.seen,
             ready_after_ms: Some(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)),
         });
         Ok(())
+    }
+
+    fn bit(&mut self, fault: u32, seen: &Evidence) -> Result<(), RunError> {
+        let evidence = seen.count;
+        Ok(self.history.append(Event::FaultBit { fault, evidence })?)
     }
 
     /// The member that a fault is aimed at.
@@ -84,6 +88,7 @@ impl Run<'_> {
         let victims = self.together(victim);
         self.aim(fault, &victims)?;
         let seen = self.members.kill(victim)?;
+        self.bit(fault, &seen)?;
         let slots = self.slots(&victims);
         for victim in &victims {
             self.roster.set(*victim, Life::Gone);
@@ -92,18 +97,19 @@ impl Run<'_> {
         if !self.is_over() {
             self.start_in(&slots)?;
         }
-        Ok(Struck::seen(seen))
+        Ok(Struck::told(seen))
     }
 
     fn pause(&mut self, fault: u32, victim: u32, time: Duration) -> Result<Struck, RunError> {
         let victims = self.together(victim);
         self.aim(fault, &victims)?;
         let seen = self.members.pause(victim)?;
+        self.bit(fault, &seen)?;
         self.set_all(&victims, Life::Paused);
         self.wait(time)?;
         self.members.resume(victim)?;
         self.set_all(&victims, Life::Running);
-        Ok(Struck::seen(seen))
+        Ok(Struck::told(seen))
     }
 
     fn starve(&mut self, fault: u32, victim: u32, time: Duration, run_percent: u32) -> Result<Struck, RunError> {
@@ -250,22 +256,31 @@ impl Run<'_> {
 /// What came of a trigger.
 struct Struck {
     seen: Evidence,
+    /// That it bit is in the history already.
+    is_told: bool,
     healing: Healing,
 }
 
 impl Struck {
-    fn seen(seen: Evidence) -> Self {
+    /// Bit long before it was healed, and was told at once.
+    fn told(seen: Evidence) -> Self {
         Self {
             seen,
+            is_told: true,
             healing: Healing::Recovered,
         }
     }
 
+    /// Bit up to now.
     fn by(count: u32, what: impl Into<String>) -> Self {
-        Self::seen(Evidence {
-            count,
-            what: what.into(),
-        })
+        Self {
+            seen: Evidence {
+                count,
+                what: what.into(),
+            },
+            is_told: false,
+            healing: Healing::Recovered,
+        }
     }
 
     fn healed(mut self, is_healed: bool) -> Self {

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use board::{Counts, LostAnswer};
 pub use plan::{Api, Ending, MILLION, ProxyFault, Then};
-pub use trace::{Step, Trace};
+pub use trace::{Act, Mark, Step, Trace};
 
 use crate::cluster::Evidence;
 use board::Board;

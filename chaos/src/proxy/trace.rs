@@ -1,24 +1,47 @@
 //! What members and the coordinator say to each other, read on the way: who asks to join, who is made leader, who sends assignments, who is fenced.
 //!
-//! A step is a request of the groups' APIs with its answer. Heartbeats and commits that say nothing new are left out. What can't be read is counted and
+//! A step is a request of the groups' APIs with its answer. Heartbeats, commits and look-ups that say nothing new are left out. What can't be read is counted and
 //! passes all the same: the trace is for readers, and no verdict stands on it. The list is bounded, and so is what is kept of a frame.
 
 mod read;
+mod rounds;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use super::frames::LENGTH_BYTES;
+use read::Told;
 
 pub(super) use read::Asked;
+pub use text::Mark;
 
 /// Most steps that are kept; the first ones, as a trace is read from its beginning.
 const STEPS_MAX: usize = 20_000;
 /// What is kept of a frame to be read; a longer one is not read.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Longest text of one step.
+/// Longest text of a request or an answer.
 const WORDS_BYTES_MAX: usize = 2000;
+/// Most topics whose ids are kept.
+const TOPICS_MAX: usize = 1000;
+/// What stands before a member's subscription, before what it holds, and before what it is given, in heartbeats of KIP-848.
+const WANTS: &str = ", wants ";
+const HOLDS: &str = ", holds ";
+const SHALL_HOLD: &str = "shall hold ";
+
+/// What a request does to its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A member asks to be one.
+    Joins,
+    /// It leaves.
+    Leaves,
+    /// The leader says who gets what.
+    Assigns,
+    /// Something else.
+    Other,
+}
 
 /// A request of the groups' APIs with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +64,12 @@ pub struct Step {
     pub epoch: Option<i32>,
     /// Kafka's code, 0 for none.
     pub error: i16,
-    /// What was asked and answered, in words.
-    pub what: String,
+    /// What the request does to its group.
+    pub act: Act,
+    /// What was asked, in words.
+    pub asked: String,
+    /// What was answered, in words; without the error.
+    pub answered: String,
     /// The answer did not reach the client.
     pub is_lost: bool,
 }
@@ -56,88 +83,69 @@ pub struct Trace {
     pub left_out: u64,
     /// Requests or answers that could not be read, or were too long to be kept.
     pub unread: u64,
+    /// Topics by what stands for them in words: the start of their id.
+    topics: BTreeMap<String, String>,
+    /// What clients said and were told last, by client and API; only of those that ask all the while.
+    told: BTreeMap<(String, &'static str), (Option<i32>, String, String)>,
 }
 
 impl Trace {
+    pub(super) fn learn(&mut self, told: Told) {
+        match told {
+            Told::Step(step) => self.add(step),
+            Told::Topics(topics) => {
+                for (id, name) in topics {
+                    if self.topics.len() < TOPICS_MAX || self.topics.contains_key(&id) {
+                        self.topics.insert(id, name);
+                    }
+                }
+            }
+            Told::Nothing => {}
+        }
+    }
+
     pub(super) fn add(&mut self, mut step: Step) {
         if self.steps.len() >= STEPS_MAX {
             self.left_out += 1;
             return;
         }
-        if step.what.len() > WORDS_BYTES_MAX {
-            let end = (0..=WORDS_BYTES_MAX)
-                .rev()
-                .find(|at| step.what.is_char_boundary(*at))
-                .unwrap_or(0);
-            step.what.truncate(end);
-            step.what.push('…');
+        if !self.is_new(&step) {
+            return;
+        }
+        for words in [&mut step.asked, &mut step.answered] {
+            if words.len() > WORDS_BYTES_MAX {
+                let end = (0..=WORDS_BYTES_MAX).rev().find(|at| words.is_char_boundary(*at));
+                words.truncate(end.unwrap_or(0));
+                words.push('…');
+            }
         }
         self.steps.push(step);
     }
 
-    /// For people: a line for each step, with seconds since `start_ns`.
-    pub fn text(&self, start_ns: u64) -> String {
-        let mut out = String::new();
-        for step in &self.steps {
-            let seconds = step.asked_ns.saturating_sub(start_ns) as f64 / 1e9;
-            let waited = step.answered_ns.saturating_sub(step.asked_ns) as f64 / 1e6;
-            let error = error_text(step.error);
-            let lost = if step.is_lost {
-                ", and the answer did not reach it"
-            } else {
-                ""
-            };
-            let epoch = step.epoch.map_or(String::new(), |epoch| format!(" [{epoch}]"));
-            let _ = writeln!(
-                out,
-                "{seconds:9.3} s  {}#{}  {}{epoch} {}: {}{error}{lost} ({waited:.1} ms)",
-                step.client, step.connection, step.api, step.group, step.what
-            );
+    /// Whether it differs from the client's step before. Clients look up the coordinator on several connections, and members of KIP-848 say all
+    /// of themselves and are told again what they shall hold until they hold it.
+    fn is_new(&mut self, step: &Step) -> bool {
+        if !["FindCoordinator", "ConsumerGroupHeartbeat"].contains(&step.api) {
+            return true;
         }
-        for (count, why) in [
-            (self.left_out, "more steps were left out"),
-            (self.unread, "frames could not be read"),
-        ] {
-            if count > 0 {
-                let _ = writeln!(out, "{count} {why}");
-            }
+        let key = (step.client.clone(), step.api);
+        if step.error != 0 || step.is_lost {
+            self.told.remove(&key);
+            return true;
         }
-        out
-    }
-
-    /// For programs: one row for each step; times in nanoseconds of `CLOCK_MONOTONIC`, as in the histories.
-    pub fn csv(&self) -> String {
-        let mut out = "asked_ns,answered_ns,connection,client,api,group,member,epoch,error,lost,what\n".to_owned();
-        for step in &self.steps {
-            let epoch = step.epoch.map_or(String::new(), |epoch| epoch.to_string());
-            let _ = write!(out, "{},{},{},", step.asked_ns, step.answered_ns, step.connection);
-            let texts = [&step.client, step.api, &step.group, &step.member].map(quoted);
-            let _ = writeln!(
-                out,
-                "{},{epoch},{},{},{}",
-                texts.join(","),
-                step.error,
-                step.is_lost,
-                quoted(&step.what)
-            );
-        }
-        out
-    }
-}
-
-/// A field of a CSV file.
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}
-
-fn error_text(code: i16) -> String {
-    match kafka_wire::ErrorCode::from_code(code) {
-        Some(kafka_wire::ErrorCode::None) => String::new(),
-        Some(error) => format!(", {error:?}"),
-        None => format!(", error {code}"),
+        let behind = |words: &str, word: &str| {
+            words
+                .split_once(word)
+                .map_or(String::new(), |(_, rest)| rest.to_owned())
+        };
+        let mut wants = behind(&step.asked, WANTS);
+        wants.truncate(wants.find(HOLDS).unwrap_or(wants.len()));
+        let given = match step.api {
+            "FindCoordinator" => step.answered.clone(),
+            _ => behind(&step.answered, SHALL_HOLD),
+        };
+        let now = (step.epoch, wants, given);
+        self.told.insert(key, now.clone()) != Some(now) || step.act != Act::Other
     }
 }
 

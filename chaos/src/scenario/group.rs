@@ -205,23 +205,32 @@ impl GroupWorkload {
 }
 
 impl GroupWorkload {
-    /// The same group with `prefix` in front of its name, those of its topics, and those in its first subscription. Those of a timeline are drawn
-    /// from the result.
-    pub(super) fn with_names_behind(mut self, prefix: &str) -> Self {
-        self.id.insert_str(0, prefix);
+    /// As [`Scenario::with_names_behind`](super::Scenario::with_names_behind), of what belongs to the group.
+    pub(super) fn with_names_behind(mut self, before: &str, prefix: &str) -> Self {
+        put_behind(&mut self.id, before, prefix);
         self.more_topics
             .iter_mut()
-            .for_each(|topic| topic.name.insert_str(0, prefix));
+            .for_each(|topic| put_behind(&mut topic.name, before, prefix));
         let subscriptions = self.triggers.iter_mut().filter_map(|trigger| match &mut trigger.kind {
             TriggerKind::Subscribe { topics } => Some(topics),
             _ => None,
         });
         for wanted in subscriptions.chain(std::iter::once(&mut self.subscription)).flatten() {
-            let at = usize::from(wanted.starts_with('^'));
-            wanted.insert_str(at, prefix);
+            put_behind(wanted, before, prefix);
         }
         self
     }
+}
+
+/// Puts `prefix` in front of a name or a pattern, in the place of `before` where that stands there.
+pub(crate) fn put_behind(name: &mut String, before: &str, prefix: &str) {
+    let at = usize::from(name.starts_with('^'));
+    let length = if name[at..].starts_with(before) {
+        before.len()
+    } else {
+        0
+    };
+    name.replace_range(at..at + length, prefix);
 }
 
 /// Whether a subscription covers a topic. Of patterns, those are understood that are a prefix followed by `.*`; the parser refuses others.

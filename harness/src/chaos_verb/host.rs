@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chaos::{Cluster, ClusterError, Evidence, PlantedBug, Role};
 use results::schema::TargetReceipt;
 use workloads::native::{Admin, Security};
@@ -70,10 +70,20 @@ impl Host {
                     guests: Vec::new(),
                 }))
             }
-            TargetName::Null | TargetName::RocketMq => {
-                bail!("{target} serves no scenario: give bundled, kafka, or kafka://host:port")
-            }
+            TargetName::Null | TargetName::RocketMq => return Err(serves_none(target)),
         })
+    }
+
+    /// What of a target faults can strike: only the bundled broker plays a role.
+    ///
+    /// # Errors
+    /// It can't be driven by scenarios.
+    pub fn roles_of(target: &TargetName) -> anyhow::Result<Vec<Role>> {
+        match target {
+            TargetName::Bundled => Ok(vec![Role::Broker]),
+            TargetName::Kafka | TargetName::Cluster(_) => Ok(Vec::new()),
+            TargetName::Null | TargetName::RocketMq => Err(serves_none(target)),
+        }
     }
 
     /// Where a broker that was started keeps its data.
@@ -98,7 +108,10 @@ impl Host {
     }
 }
 
-/// Only the bundled broker plays a role; nothing strikes the others.
+fn serves_none(target: &TargetName) -> anyhow::Error {
+    anyhow!("{target} serves no scenario: give bundled, kafka, or kafka://host:port")
+}
+
 impl Cluster for Host {
     fn roles(&self) -> Vec<Role> {
         match self {

@@ -34,8 +34,14 @@ pub struct Manifest {
     /// What was broken, as `--target` names it; manifests of earlier versions mean the bundled broker.
     #[serde(default)]
     pub target: Option<String>,
+    /// Whether members reached it through a proxy that read what they said to each other.
+    #[serde(default)]
+    pub traced: bool,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
+    /// What was put in front of the names of topics and group, on a broker that others use, too.
+    #[serde(default)]
+    pub names_behind: String,
     /// The run folder's name whose schedule was carried out again.
     pub replay_of: Option<String>,
     /// The version of Assay that ran it.

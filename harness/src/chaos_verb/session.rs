@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use chaos::group_run::{self, PROTOCOL_FILE};
+use chaos::proxy::Proxy;
 use chaos::run::RunError;
 use chaos::scenario::GroupWorkload;
-use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, group_run, render};
+use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, render};
 
 use super::host::Host;
 use super::manifest::{Manifest, SCHEMA_VERSION};
@@ -37,6 +39,10 @@ pub struct Order {
     pub planted: Option<PlantedBug>,
     /// Keeps the broker's data whatever the verdict.
     pub keep_data: bool,
+    /// Has members of a group go through a proxy that reads what they and their coordinator say to each other.
+    pub is_traced: bool,
+    /// What stands in front of the scenario's names already; empty unless it is a replay.
+    pub names_behind: String,
     /// Name of the folder whose schedule this is.
     pub replay_of: Option<String>,
     /// Prints nothing but trouble: one of many, whose caller says what came out.
@@ -88,13 +94,15 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
 /// As [`carry_out`].
 pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> anyhow::Result<End> {
     let (mut scenario, mut schedule) = (order.scenario.clone(), order.schedule.clone());
+    let mut manifest = manifest(order, folder);
     if let TargetName::Cluster(_) = order.target {
-        // Nothing there may be taken for ours, and nothing of ours for theirs.
-        scenario = scenario.with_names_behind(&format!("assay-{:x}-", seed_from_clock()));
-        schedule = Schedule::from(&scenario, schedule.seed);
+        // Nothing there may be taken for ours, and nothing of ours for theirs, an earlier run's neither.
+        let (before, prefix) = (&order.names_behind, format!("assay-{:x}-", seed_from_clock()));
+        scenario = scenario.with_names_behind(before, &prefix);
+        schedule = schedule.with_names_behind(before, &prefix);
+        manifest.names_behind = prefix;
     }
     let (scenario, schedule) = (&scenario, &schedule);
-    let mut manifest = manifest(order, folder);
     manifest.write(folder)?;
     // What a group needs of its broker comes first, so that whoever asks for something else gets it.
     let mut settings = scenario
@@ -115,11 +123,15 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
             bar.tell(progress);
         }
     };
+    let mut has_trace = false;
     let carried_out = match &scenario.group {
         None => chaos::run::execute(scenario, schedule, &mut host, folder, interrupt, &mut tell),
         Some(_) => {
-            let mut members = MemberProcesses::of(host.address().into());
-            group_run::execute(
+            let proxy = order.is_traced.then(|| Proxy::start(host.address())).transpose();
+            let proxy = proxy.map_err(RunError::Proxy)?;
+            let address = proxy.as_ref().map_or(host.address(), Proxy::address);
+            let mut members = MemberProcesses::of(address.into());
+            let ended = group_run::execute(
                 scenario,
                 schedule,
                 &mut host,
@@ -127,7 +139,10 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
                 folder,
                 interrupt,
                 &mut tell,
-            )
+            );
+            // However it ended: why a group does not settle is what a trace tells best.
+            has_trace = proxy.is_some_and(|proxy| leave_trace(&proxy, folder));
+            ended
         }
     };
     drop(bar);
@@ -157,9 +172,24 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
         if let Some(bug) = order.planted.filter(|_| !order.is_quiet) {
             outln!("{}", blamed(bug, findings));
         }
+        if has_trace && !order.is_quiet {
+            outln!("who joined, led and assigned: {}", folder.join(PROTOCOL_FILE).display());
+        }
         remove_data(folder, order.keep_data || findings.verdict != Verdict::Holds);
     }
     Ok(end)
+}
+
+/// Writes down what the proxy read, and tells what went wrong in it. That there is no trace is no error of the run, as no verdict stands on it.
+fn leave_trace(proxy: &Proxy, folder: &Path) -> bool {
+    for note in proxy.notes() {
+        errln!("trouble: the proxy: {note}");
+    }
+    let left = group_run::write_protocol(folder, &proxy.trace());
+    if let Err(error) = &left {
+        errln!("trouble: no trace: {error}");
+    }
+    left.is_ok()
 }
 
 /// Judges the histories of a run folder, prints the findings unless it `is_quiet`, and leaves them in the folder.
@@ -216,7 +246,9 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         faults: order.schedule.faults(),
         planted: order.planted,
         target: Some(order.target.to_string()),
+        traced: order.is_traced,
         settings: order.settings.clone(),
+        names_behind: String::new(),
         replay_of: order.replay_of.clone(),
         assay_version: env!("CARGO_PKG_VERSION").to_owned(),
         git_revision: option_env!("ASSAY_GIT_REVISION").map(str::to_owned),

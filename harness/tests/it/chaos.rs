@@ -504,6 +504,7 @@ fn scenarios_are_listed_shown_and_validated() {
         "change-subscription",
         "cut-producer",
         "group-churn",
+        "join-burst",
         "kill-broker",
         "kill-consumer",
         "lost-responses",

@@ -39,3 +39,5 @@ mod support;
 mod target;
 #[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod trace;

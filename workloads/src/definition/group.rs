@@ -14,7 +14,7 @@ use toml::Spanned;
 /// What has to be told.
 const REQUIRED: [&str; 6] = ["protocol", "trigger", "commits", "members", "partitions", "rate"];
 /// What has a default.
-const OPTIONAL: [&str; 19] = [
+const OPTIONAL: [&str; 20] = [
     "static_membership",
     "handler_us",
     "handler_threads",
@@ -29,6 +29,7 @@ const OPTIONAL: [&str; 19] = [
     "slow_record_us",
     "run_percent",
     "joining",
+    "joining_burst",
     "more_partitions",
     "settle_within_ms",
     "drain_within_ms",
@@ -41,8 +42,10 @@ const REMEDY: &str = "remedy";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupTrigger {
-    /// Members join.
+    /// Members join, `joining` of them.
     Join,
+    /// Many join at once, `joining_burst` of them.
+    JoinBurst,
     /// A member leaves.
     Leave,
     /// SIGKILL, and another one in its place after `heal_ms`.
@@ -63,8 +66,9 @@ pub enum GroupTrigger {
 
 impl GroupTrigger {
     /// Every one.
-    pub const ALL: [GroupTrigger; 9] = [
+    pub const ALL: [GroupTrigger; 10] = [
         GroupTrigger::Join,
+        GroupTrigger::JoinBurst,
         GroupTrigger::Leave,
         GroupTrigger::Kill,
         GroupTrigger::Pause,
@@ -79,6 +83,7 @@ impl GroupTrigger {
     pub fn name(self) -> &'static str {
         match self {
             GroupTrigger::Join => "join",
+            GroupTrigger::JoinBurst => "join-burst",
             GroupTrigger::Leave => "leave",
             GroupTrigger::Kill => "kill",
             GroupTrigger::Pause => "pause",
@@ -144,6 +149,8 @@ pub struct Group {
     pub run_percent: u32,
     /// Members that join.
     pub joining: u32,
+    /// Members that join in a burst.
+    pub joining_burst: u32,
     /// Partitions that are added, or that one more topic has.
     pub more_partitions: u32,
     /// How long the group may take to settle, ms.
@@ -176,6 +183,7 @@ impl Default for Group {
             slow_record_us: 0,
             run_percent: 10,
             joining: 1,
+            joining_burst: 4,
             more_partitions: 6,
             settle_within_ms: 20_000,
             drain_within_ms: 20_000,
@@ -243,6 +251,7 @@ impl Group {
             "slow_record_us" => self.slow_record_us = number(text, 0..=10_000_000)?,
             "run_percent" => self.run_percent = number(text, 1..=99)?,
             "joining" => self.joining = number(text, 1..=64)?,
+            "joining_burst" => self.joining_burst = number(text, 2..=64)?,
             "more_partitions" => self.more_partitions = number(text, 1..=1_000)?,
             "settle_within_ms" => self.settle_within_ms = ms(text)?,
             "drain_within_ms" => self.drain_within_ms = ms(text)?,

@@ -208,13 +208,7 @@ impl Stamped {
                     ..Flat::default()
                 },
             ),
-            Event::Assigned { claim, offset } => (
-                20,
-                Flat {
-                    offset,
-                    ..Flat::of_claim(claim)
-                },
-            ),
+            Event::Assigned { claim } => (20, Flat::of_claim(claim)),
             Event::Revoked { claim } => (21, Flat::of_claim(claim)),
             Event::Lost { claim } => (22, Flat::of_claim(claim)),
             Event::Rebalanced {
@@ -399,10 +393,7 @@ impl Stamped {
                 slot: flat.count,
                 process: u32::try_from(flat.sequence).map_err(|_| "the process's number is out of range")?,
             },
-            (20, _) => Event::Assigned {
-                claim: flat.claim(),
-                offset: flat.offset,
-            },
+            (20, _) => Event::Assigned { claim: flat.claim() },
             (21, _) => Event::Revoked { claim: flat.claim() },
             (22, _) => Event::Lost { claim: flat.claim() },
             (23, _) => Event::Rebalanced {

@@ -95,10 +95,7 @@ fn every_event() -> Vec<Event> {
             slot: 1,
             process: u32::MAX,
         },
-        Event::Assigned {
-            claim: claim(),
-            offset: -1,
-        },
+        Event::Assigned { claim: claim() },
         Event::Revoked { claim: claim() },
         Event::Lost { claim: claim() },
         Event::Rebalanced {

@@ -330,13 +330,7 @@ impl<'a> Member<'a> {
         let numbers = self.numbers(&places);
         let answered = if asked.is_assign {
             self.learn_epoch();
-            for place in &places {
-                if let Some(number) = self.spec.number_of(place.topic.as_bytes(), place.partition) {
-                    let claim = self.log.claim(number);
-                    let offset = place.offset.max(-1);
-                    self.log.tell(Event::Assigned { claim, offset })?;
-                }
-            }
+            self.log.tell_each(&numbers, |claim| Event::Assigned { claim })?;
             self.held.extend(&numbers);
             self.client.assign(&asked.partitions)
         } else {

@@ -164,7 +164,7 @@ impl<'a> Book<'a> {
                 self.forget(member);
             }
             Event::Grown { topic, partitions } => self.grown(topic, partitions, at_ns),
-            Event::Assigned { claim, .. } => self.assigned(claim, at_ns)?,
+            Event::Assigned { claim } => self.assigned(claim, at_ns)?,
             Event::Revoked { claim } => self.taken(claim, HoldingEnd::Revoked, at_ns),
             Event::Lost { claim } => self.taken(claim, HoldingEnd::Lost, at_ns),
             Event::Rebalanced { member, epoch, .. } => {

@@ -194,7 +194,7 @@ impl Link {
             let times = (asked_ns, monotonic_ns());
             let frame = copied.frame();
             match frame.map(|frame| asked.answered(frame, times, self.number, is_lost)) {
-                Some(Ok(step)) => step.into_iter().for_each(|step| board.trace.add(step)),
+                Some(Ok(told)) => board.trace.learn(told),
                 Some(Err(_)) | None => board.trace.unread += 1,
             }
         }

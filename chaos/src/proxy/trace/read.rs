@@ -1,14 +1,14 @@
-//! Requests and answers of the groups' APIs, read as far as the trace tells of them. Layouts are from Kafka's message definitions
+//! Requests and answers of the groups' APIs, read as far as the trace tells of them, and which topics ids stand for. Layouts are from Kafka's message definitions
 //! (clients/src/main/resources/common/message).
 
 use kafka_wire::{ApiKey, Cursor, ErrorCode, WireError};
 
-use super::Step;
+use super::{Act, HOLDS, SHALL_HOLD, Step, WANTS};
 
 type Result<T> = std::result::Result<T, WireError>;
 
 /// APIs with the last version that is read here.
-const TRACED: [(ApiKey, i16); 7] = [
+const TRACED: [(ApiKey, i16); 8] = [
     (ApiKey::FindCoordinator, 6),
     (ApiKey::JoinGroup, 9),
     (ApiKey::SyncGroup, 5),
@@ -16,7 +16,10 @@ const TRACED: [(ApiKey, i16); 7] = [
     (ApiKey::LeaveGroup, 5),
     (ApiKey::ConsumerGroupHeartbeat, 1),
     (ApiKey::OffsetCommit, 10),
+    (ApiKey::Metadata, 13),
 ];
+/// The first version whose answers have ids.
+const METADATA_WITH_IDS: i16 = 10;
 /// The kind of coordinator that is of groups.
 const GROUP: i8 = 0;
 
@@ -34,8 +37,20 @@ pub(in super::super) struct Asked {
     group: String,
     member: String,
     epoch: Option<i32>,
+    act: Act,
     /// In words.
     what: String,
+}
+
+/// What an answer makes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Told {
+    /// A step.
+    Step(Step),
+    /// Topics that there are, each by the start of its id ([`id_start`]).
+    Topics(Vec<(String, String)>),
+    /// Nothing new.
+    Nothing,
 }
 
 impl Asked {
@@ -64,9 +79,11 @@ impl Asked {
             group: String::new(),
             member: String::new(),
             epoch: None,
+            act: Act::Other,
             what: String::new(),
         };
         match key {
+            ApiKey::Metadata => return Ok((version >= METADATA_WITH_IDS).then_some(asked)),
             ApiKey::FindCoordinator => return asked.find_coordinator(c, flexible),
             ApiKey::JoinGroup => asked.join(c, flexible)?,
             ApiKey::LeaveGroup => asked.leave(c, flexible)?,
@@ -125,6 +142,7 @@ impl Asked {
         } else {
             "asks to join with its id"
         };
+        self.act = Act::Joins;
         self.what = format!("{again}{}, knows {}", static_text(instance), protocols.join(", "));
         Ok(())
     }
@@ -146,15 +164,18 @@ impl Asked {
                 c.skip_tagged_fields()?;
             }
         }
-        self.what = match given.is_empty() {
-            true => "asks for its assignment".to_owned(),
-            false => format!("leads and assigns {}", given.join("; ")),
-        };
+        if given.is_empty() {
+            self.what = "asks for its assignment".to_owned();
+        } else {
+            self.act = Act::Assigns;
+            self.what = format!("leads and assigns {}", given.join("; "));
+        }
         Ok(())
     }
 
     fn leave(&mut self, c: &mut Cursor, flexible: bool) -> Result<()> {
         self.group = c.string(flexible)?.to_owned();
+        self.act = Act::Leaves;
         self.what = "leaves".to_owned();
         if self.version < 3 {
             self.member = c.string(flexible)?.to_owned();
@@ -203,32 +224,36 @@ impl Asked {
         topics.extend(pattern.filter(|pattern| !pattern.is_empty()));
         c.nullable_string(true)?; // assignor
         let held = places(c)?;
-        let act = match epoch {
-            0 => "joins",
-            -1 => "leaves",
-            -2 => "leaves for now",
-            _ => "is there",
+        let (act, word) = match epoch {
+            0 => (Act::Joins, "joins"),
+            -1 => (Act::Leaves, "leaves"),
+            -2 => (Act::Leaves, "leaves for now"),
+            _ => (Act::Other, "is there"),
         };
-        self.what = format!("{act}{}", static_text(instance));
+        self.act = act;
+        self.what = format!("{word}{}", static_text(instance));
         if !topics.is_empty() {
-            self.what.push_str(&format!(", wants {}", topics.join(", ")));
+            self.what.push_str(&format!("{WANTS}{}", topics.join(", ")));
         }
         if let Some(held) = held.filter(|_| epoch > 0) {
-            self.what.push_str(&format!(", holds {held}"));
+            self.what.push_str(&format!("{HOLDS}{held}"));
         }
         Ok(())
     }
 
-    /// The step that the answer makes of it, or `None` when that says nothing new.
+    /// What the answer makes of it.
     ///
     /// # Errors
     /// An answer that does not read as its version says.
-    pub fn answered(self, frame: &[u8], times: (u64, u64), connection: u32, is_lost: bool) -> Result<Option<Step>> {
+    pub fn answered(self, frame: &[u8], times: (u64, u64), connection: u32, is_lost: bool) -> Result<Told> {
         let c = &mut Cursor::new(frame);
         c.i32()?; // correlation id
         let flexible = self.key.is_flexible(self.version);
         if flexible {
             c.skip_tagged_fields()?;
+        }
+        if self.key == ApiKey::Metadata {
+            return topics(c).map(Told::Topics);
         }
         let mut step = Step {
             asked_ns: times.0,
@@ -240,7 +265,9 @@ impl Asked {
             member: self.member.clone(),
             epoch: self.epoch,
             error: 0,
-            what: self.what.clone(),
+            act: self.act,
+            asked: self.what.clone(),
+            answered: String::new(),
             is_lost,
         };
         let is_new = match self.key {
@@ -255,12 +282,12 @@ impl Asked {
                 }
                 step.error = c.i16()?;
                 if self.key == ApiKey::Heartbeat {
-                    step.what = "is there".to_owned();
+                    step.asked = "is there".to_owned();
                 }
                 step.error != 0 || self.key == ApiKey::LeaveGroup
             }
         };
-        Ok(is_new.then_some(step))
+        Ok(if is_new { Told::Step(step) } else { Told::Nothing })
     }
 
     fn coordinator(&self, c: &mut Cursor, flexible: bool, step: &mut Step) -> Result<bool> {
@@ -276,14 +303,14 @@ impl Asked {
             c.string(flexible)?;
             c.i32()?;
             step.error = c.i16()?;
-            step.what = format!("asks who coordinates: broker {node}");
+            step.answered = format!("broker {node}");
             return Ok(true);
         }
         step.error = c.i16()?;
         if self.version >= 1 {
             c.nullable_string(flexible)?; // message
         }
-        step.what = format!("asks who coordinates: broker {}", c.i32()?);
+        step.answered = format!("broker {}", c.i32()?);
         Ok(true)
     }
 
@@ -304,7 +331,7 @@ impl Asked {
         step.member = c.string(flexible)?.to_owned();
         let members = c.array_len(flexible, 2)?.unwrap_or(0);
         if step.error == ErrorCode::MemberIdRequired.code() {
-            step.what.push_str(", and is given its id first");
+            step.answered = "is given its id first".to_owned();
         }
         if step.error == 0 {
             step.epoch = Some(generation);
@@ -312,8 +339,7 @@ impl Asked {
                 true => format!("was made leader of {members} members"),
                 false => format!("follows {leader}"),
             };
-            step.what
-                .push_str(&format!(": generation {generation} by {protocol}, {role}"));
+            step.answered = format!("generation {generation} by {protocol}, {role}");
         }
         Ok(true)
     }
@@ -329,7 +355,7 @@ impl Asked {
         }
         let given = c.nullable_bytes(flexible)?.unwrap_or_default();
         if step.error == 0 {
-            step.what.push_str(&format!("; was given {}", assignment(given)));
+            step.answered = format!("was given {}", assignment(given));
         }
         Ok(true)
     }
@@ -342,26 +368,21 @@ impl Asked {
         let epoch = c.i32()?;
         c.i32()?; // interval
         if step.error != 0 {
-            if let Some(message) = message {
-                step.what.push_str(&format!(" ({message})"));
-            }
+            step.answered = message.unwrap_or_default().to_owned();
             return Ok(true);
         }
         let is_raised = self.epoch != Some(epoch);
         step.epoch = Some(epoch);
         step.member = member.unwrap_or(&self.member).to_owned();
-        if is_raised && epoch > 0 {
-            step.what.push_str(&format!(": epoch {epoch}"));
-        }
         let given = match c.i8()? {
             ..0 => None,
             _ => places(c)?,
         };
         let is_told = given.is_some();
-        if let Some(given) = given {
-            step.what.push_str(&format!("; shall hold {given}"));
-        }
-        Ok(is_raised || is_told || epoch <= 0)
+        let raised = (is_raised && epoch > 0).then(|| format!("epoch {epoch}"));
+        let shall = given.map(|given| format!("{SHALL_HOLD}{given}"));
+        step.answered = raised.into_iter().chain(shall).collect::<Vec<_>>().join(", ");
+        Ok(is_raised || is_told || epoch <= 0 || self.what.contains(WANTS))
     }
 
     fn committed(&self, c: &mut Cursor, flexible: bool, step: &mut Step) -> Result<bool> {
@@ -390,7 +411,8 @@ impl Asked {
                 c.skip_tagged_fields()?;
             }
         }
-        step.what = format!("commits, and {refused} partitions are refused");
+        step.asked = "commits".to_owned();
+        step.answered = format!("{refused} partitions are refused");
         Ok(refused > 0)
     }
 }
@@ -448,8 +470,7 @@ fn places(c: &mut Cursor) -> Result<Option<String>> {
     };
     let mut topics = Vec::new();
     for _ in 0..count {
-        let id = c.take(16)?;
-        let start: String = id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let start = id_start(c)?;
         topics.push(format!("{start} {}", numbers(c, true)?));
         c.skip_tagged_fields()?;
     }
@@ -457,4 +478,47 @@ fn places(c: &mut Cursor) -> Result<Option<String>> {
         true => "nothing".to_owned(),
         false => topics.join(", "),
     }))
+}
+
+/// The first four bytes of a topic's id, which stand for it in the words of a step.
+fn id_start(c: &mut Cursor) -> Result<String> {
+    let id = c.take(16)?;
+    Ok(id[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The topics of Metadata, versions 10 to 13, behind the header.
+fn topics(c: &mut Cursor) -> Result<Vec<(String, String)>> {
+    c.i32()?; // throttle
+    for _ in 0..c.array_len(true, 9)?.unwrap_or(0) {
+        c.i32()?; // node
+        c.string(true)?;
+        c.i32()?; // port
+        c.nullable_string(true)?; // rack
+        c.skip_tagged_fields()?;
+    }
+    c.nullable_string(true)?; // cluster
+    c.i32()?; // controller
+    let mut found = Vec::new();
+    for _ in 0..c.array_len(true, 26)?.unwrap_or(0) {
+        let error = c.i16()?;
+        let name = c.nullable_string(true)?.unwrap_or_default().to_owned();
+        let id = id_start(c)?;
+        c.bool()?; // internal
+        for _ in 0..c.array_len(true, 18)?.unwrap_or(0) {
+            c.i16()?; // error
+            c.i32()?; // partition
+            c.i32()?; // leader
+            c.i32()?; // its epoch
+            for _ in 0..3 {
+                numbers(c, true)?; // replicas, in sync, offline
+            }
+            c.skip_tagged_fields()?;
+        }
+        c.i32()?; // authorized operations
+        c.skip_tagged_fields()?;
+        if error == 0 {
+            found.push((id, name));
+        }
+    }
+    Ok(found)
 }

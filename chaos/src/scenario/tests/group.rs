@@ -2,6 +2,8 @@
 
 use workloads::member::{Commits, GroupProtocol};
 
+use crate::Schedule;
+
 use super::*;
 
 fn kill_consumer() -> &'static str {
@@ -32,6 +34,14 @@ fn kill_consumer_says_what_it_says() {
     assert_eq!(settings["group.min.session.timeout.ms"], "3000");
     let repeated = scenario.with_repeat(7).unwrap();
     assert_eq!(repeated.group.unwrap().triggers[0].repeat, 7);
+}
+
+#[test]
+fn a_burst_is_a_join_of_many_at_once() {
+    let scenario = Scenario::load("join-burst").unwrap();
+    let schedule = crate::schedule::Schedule::from(&scenario, 1);
+    let actions: Vec<_> = schedule.triggers.iter().map(|timed| &timed.action).collect();
+    assert_eq!(actions, [&crate::schedule::GroupAction::Join { members: 4 }]);
 }
 
 #[test]
@@ -90,12 +100,25 @@ fn subscriptions_by_name_and_by_pattern_cover_their_topics() {
 
 #[test]
 fn names_get_a_prefix_wherever_they_stand() {
-    let scenario = Scenario::load("change-subscription").unwrap().with_names_behind("x-");
+    let plain = Scenario::load("change-subscription").unwrap();
+    let scenario = plain.clone().with_names_behind("", "x-");
     assert_eq!(scenario.topics(), ["x-orders", "x-orders-eu", "x-orders-us"]);
-    let group = scenario.group.unwrap();
+    let group = scenario.group.as_ref().unwrap();
     assert_eq!(group.id, "x-assay-change-subscription");
     assert_eq!(group.subscription, ["x-orders"]);
     assert_eq!(group.last_subscription(), ["^x-orders.*"]);
+    let schedule = Schedule::from(&plain, 7).with_names_behind("", "x-");
+    assert_eq!(schedule, Schedule::from(&scenario, 7));
+
+    // A replay's prefix takes the place of the run's.
+    assert_eq!(
+        scenario.with_names_behind("x-", "longer-"),
+        plain.clone().with_names_behind("", "longer-")
+    );
+    assert_eq!(
+        schedule.with_names_behind("x-", "longer-"),
+        Schedule::from(&plain, 7).with_names_behind("", "longer-")
+    );
 }
 
 /// One mistake per row: what is replaced in the sound file, by what, and what the error must name.

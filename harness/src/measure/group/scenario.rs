@@ -93,9 +93,17 @@ unsettled = "counted"
         metadata_refresh_ms = group.metadata_refresh_ms,
         settle_within_ms = group.settle_within_ms,
         drain_within_ms = group.drain_within_ms,
-        kind = group.trigger.name(),
+        kind = kind(group.trigger),
         values = values(group, prefix),
     )
+}
+
+/// What a scenario calls the trigger: there a burst is a join of many.
+fn kind(trigger: GroupTrigger) -> &'static str {
+    match trigger {
+        GroupTrigger::JoinBurst => GroupTrigger::Join.name(),
+        trigger => trigger.name(),
+    }
 }
 
 /// The keys of the trigger.
@@ -103,6 +111,7 @@ fn values(group: &Group, prefix: &str) -> String {
     let exactly = |key: &str, value: u64| format!("{key} = {{ min = {value}, max = {value} }}\n");
     match group.trigger {
         GroupTrigger::Join => exactly("members", group.joining.into()),
+        GroupTrigger::JoinBurst => exactly("members", group.joining_burst.into()),
         GroupTrigger::Kill => exactly("heal_after_ms", group.heal_ms.into()),
         GroupTrigger::Pause => exactly("for_ms", group.for_ms.into()),
         GroupTrigger::Starve => {

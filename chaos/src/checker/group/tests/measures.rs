@@ -29,7 +29,7 @@ impl Story {
 
     fn assigned(&mut self, at_ms: u64, member: u32, epoch: i32, partition: u32) {
         let claim = claim(member, epoch, partition);
-        self.member(at_ms, member, Event::Assigned { claim, offset: -1 });
+        self.member(at_ms, member, Event::Assigned { claim });
     }
 
     fn revoked(&mut self, at_ms: u64, member: u32, epoch: i32, partition: u32) {

@@ -177,17 +177,11 @@ impl Group {
                 continue;
             };
             let claim = self.claim(member, partition);
-            let offset = self.committed.get(&partition).copied();
-            self.say(
-                member,
-                Event::Assigned {
-                    claim,
-                    offset: offset.unwrap_or(-1),
-                },
-            );
+            self.say(member, Event::Assigned { claim });
             self.owners.insert(partition, member);
             let one = self.members.get_mut(&member).unwrap();
-            one.positions.insert(partition, offset.unwrap_or(0));
+            one.positions
+                .insert(partition, self.committed.get(&partition).copied().unwrap_or(0));
         }
         for &member in &known {
             let partitions = self.owners.values().filter(|&&owner| owner == member).count() as u32;
