@@ -34,6 +34,9 @@ pub struct Manifest {
     /// What was broken, as `--target` names it; manifests of earlier versions mean the bundled broker.
     #[serde(default)]
     pub target: Option<String>,
+    /// Whose client members of a group are, with its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_client: Option<String>,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
     /// The run folder's name whose schedule was carried out again.
