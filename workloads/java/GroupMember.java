@@ -49,12 +49,14 @@ final class GroupMember implements ConsumerRebalanceListener, Runnable {
     /** Generation or member epoch as the client knows it; answers to its own commits may come on a thread of the client. */
     volatile int epoch = -1;
     int toldEpoch = -1, seenEpoch = -1;
-    boolean isClosing, isBroken;
+    boolean isByPattern, isClosing, isBroken;
     long nextNoteNs, nextLookNs, polledNs, betweenPollsNs;
     long polledCount, processedCount;
     final SortedSet<Integer> held = new TreeSet<>();
     /** Next record to process, of partitions in its hands, and what the group has accepted of these. */
     final SortedMap<Integer, Long> processed = new TreeMap<>(), committed = new TreeMap<>();
+    /** Codes of refused commits whose first one was printed. */
+    final Set<Integer> printed = new HashSet<>();
     /** Partitions whose position was not told yet. */
     final SortedSet<Integer> untold = new TreeSet<>();
 
@@ -113,11 +115,14 @@ final class GroupMember implements ConsumerRebalanceListener, Runnable {
         return true;
     }
 
-    /** Java takes names, or one pattern. */
+    /** Java takes names, or one pattern, and changes from one to the other only for those who leave the group in between. */
     void subscribe(JsonNode wanted) {
         List<String> all = new ArrayList<>();
         wanted.forEach(one -> all.add(one.asText()));
-        if (all.stream().noneMatch(one -> one.startsWith("^"))) {
+        boolean hasPattern = all.stream().anyMatch(one -> one.startsWith("^"));
+        if (hasPattern != isByPattern) consumer.unsubscribe();
+        isByPattern = hasPattern;
+        if (!hasPattern) {
             consumer.subscribe(all, this);
             return;
         }
@@ -296,6 +301,9 @@ final class GroupMember implements ConsumerRebalanceListener, Runnable {
         int code = codeOf(failure);
         history.write(offsets.entrySet().stream()
             .map(one -> new Event(Event.COMMITTED, one.getKey(), one.getValue(), 0, 0, 0, epoch, code)).toList());
+        // A code says less than the client does.
+        if (code != 0 && printed.add(code))
+            System.err.println("member " + number + ": a first commit that ended with code " + code + ": " + Worker.words(failure));
         if (code == 0) offsets.forEach((partition, offset) -> {
             if (held.contains(partition)) committed.put(partition, offset);
         });

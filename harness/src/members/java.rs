@@ -270,6 +270,20 @@ mod tests {
         }
     }
 
+    /// Nobody yet, and where the program of those who come lies.
+    fn members(installed: &Installed, server: &Server, folder: &Path) -> (PathBuf, MemberProcesses) {
+        let classes = folder.join("members");
+        let java = JavaMembers::compile(installed, &classes, &folder.join("members.log")).unwrap();
+        (
+            classes,
+            MemberProcesses::of(server.address.into(), Some(Arc::new(java))),
+        )
+    }
+
+    fn history(path: &Path) -> Vec<Stamped> {
+        HistoryReader::open(path).unwrap().map(Result::unwrap).collect()
+    }
+
     /// Listens until it has heard enough.
     fn hear(members: &mut MemberProcesses, mut enough: impl FnMut(u32, &MemberTold) -> bool) {
         let deadline = Instant::now() + WATCHDOG;
@@ -292,9 +306,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let server = broker(folder.path());
         let ends = produce(server.address, &folder.path().join("producer.bin"));
-        let classes = folder.path().join("members");
-        let java = JavaMembers::compile(&installed, &classes, &folder.path().join("members.log")).unwrap();
-        let mut members = MemberProcesses::of(server.address.into(), Some(Arc::new(java)));
+        let (classes, mut members) = members(&installed, &server, folder.path());
         let began_ns = monotonic_ns();
         members
             .start(&[1, 2].map(|member| spec(member, folder.path())))
@@ -321,10 +333,7 @@ mod tests {
 
         let (mut polled, mut processed, mut committed) = (0, 0, BTreeMap::new());
         for member in [1, 2] {
-            let events: Vec<Stamped> = HistoryReader::open(&spec(member, folder.path()).history)
-                .unwrap()
-                .map(Result::unwrap)
-                .collect();
+            let events = history(&spec(member, folder.path()).history);
             assert!(events.is_sorted_by_key(|stamped| stamped.at_ns));
             assert!(events[0].at_ns > began_ns && events.last().unwrap().at_ns < monotonic_ns());
             assert!(matches!(events[0].event, Event::MemberBegan { slot, .. } if slot == member - 1));
@@ -359,5 +368,57 @@ mod tests {
             "{polled} of {all}, {processed} processed"
         );
         assert_eq!(committed, ends);
+    }
+
+    /// Kafka's answer to one who is no member, which Java's client gives itself.
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    /// librdkafka's code for a poll interval that was exceeded.
+    const MAX_POLL_EXCEEDED: i32 = -147;
+
+    #[test]
+    fn a_member_that_does_not_poll_in_time_loses_its_commit_and_its_partitions() {
+        let installed = match look() {
+            Ok(installed) => installed,
+            Err(why) => return errln!("skipped: {why}"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let server = broker(folder.path());
+        let ends = produce(server.address, &folder.path().join("producer.bin"));
+        let (_, mut members) = members(&installed, &server, folder.path());
+        for (member, protocol) in [(1, GroupProtocol::Range), (2, GroupProtocol::Consumer)] {
+            let mut spec = spec(member, folder.path());
+            spec.group = format!("readers-{member}");
+            spec.protocol = protocol;
+            spec.times.max_poll_interval_ms = 1_500;
+            // It takes all there is at once, so what is committed after it is refused.
+            spec.max_poll_records = 100_000;
+            members.start(std::slice::from_ref(&spec)).unwrap();
+            members.order(member, &MemberOrder::Stick { for_ms: 4_000 }).unwrap();
+            hear(
+                &mut members,
+                |_, told| matches!(told, MemberTold::Failed { code, is_fatal: false, .. } if *code == MAX_POLL_EXCEEDED),
+            );
+            // The group is given back what was not committed, and the member is in it again.
+            let mut reached = BTreeMap::new();
+            hear(&mut members, |_, told| {
+                if let MemberTold::Counts { positions, .. } = told {
+                    reached.extend(positions.iter().copied());
+                }
+                reached == ends
+            });
+            members.order(member, &MemberOrder::Leave).unwrap();
+            hear(&mut members, |_, told| *told == MemberTold::Left);
+
+            let events = history(&spec.history);
+            let at = |wanted: fn(&Event) -> bool| events.iter().position(|stamped| wanted(&stamped.event)).unwrap();
+            let refused = at(|event| matches!(event, Event::Committed { code, .. } if *code == UNKNOWN_MEMBER_ID));
+            let failed =
+                at(|event| matches!(event, Event::MemberFailed { code, .. } if i32::from(*code) == MAX_POLL_EXCEEDED));
+            let lost = at(|event| matches!(event, Event::Lost { .. }));
+            assert!(refused < failed && failed < lost, "{protocol:?}: {events:?}");
+        }
+        members.close(WATCHDOG).unwrap();
+        let told = fs::read_to_string(folder.path().join("members.log")).unwrap();
+        assert_eq!(told.matches("CommitFailedException").count(), 2, "{told}");
     }
 }

@@ -40,7 +40,7 @@ impl Java {
         match has_compiler(&String::from_utf8_lossy(&modules.stdout)) {
             true => Ok(()),
             false => Err(Unavailable::new(
-                format!("{} is of a JRE and can't run a source file", self.program.display()),
+                format!("{} is of a JRE, which can't compile", self.program.display()),
                 INSTALL_JAVA,
             )),
         }
