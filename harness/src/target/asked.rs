@@ -10,6 +10,9 @@ use super::{TargetName, jars, kafka};
 use crate::experiment::{Experiment, Settings};
 use crate::members::java;
 
+/// What is said of members of groups with Java's client that can't be had.
+const JAVA_CLIENT: &str = "client java";
+
 /// The setting of the bundled broker that Kafka has not, and the harness provides.
 pub const CONGESTION_CONTROL: &str = "socket.congestion.control";
 
@@ -112,7 +115,7 @@ impl Targets {
         if experiment.needs_java(settings.profile) {
             match java::look() {
                 Ok(found) => available.java = Some(found),
-                Err(why) => available.skip("client java", &why.to_string()),
+                Err(why) => available.skip(JAVA_CLIENT, &why.to_string()),
             }
         }
         Ok(available)
@@ -175,6 +178,7 @@ impl Available {
     /// Why the experiment has nothing to measure.
     pub fn why_nothing(&self, experiment: &Experiment) -> String {
         match self.skipped.first() {
+            Some(left_out) if left_out.starts_with(JAVA_CLIENT) => "left out, it needs Java's client".to_owned(),
             Some(_) => "left out, it needs Apache Kafka".to_owned(),
             None if experiment.targets() == [MACHINE] => "needs no broker: run it without --target".to_owned(),
             None => format!(
