@@ -49,7 +49,7 @@ fn a_topic_is_found_by_its_id_whatever_name_stands_beside_it() {
             .with_topic_id(id)
             .with_name(name.map(topic));
         let request = MetadataRequest::default().with_topics(Some(vec![asked]));
-        let mut answer: MetadataResponse = client.call(ApiKey::Metadata, 13, &request);
+        let mut answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
         let told = answer.topics.remove(0);
         (told.error_code, told.name, told.partitions.len())
     };
