@@ -20,8 +20,9 @@ use broker_under_test::Config;
 use chaos::run::{RunError, SCENARIO_FILE, SCHEDULE_FILE};
 use chaos::scenario::GroupWorkload;
 use chaos::{Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, scenario};
-use workloads::member::{Commits, GroupProtocol};
+use workloads::member::{Commits, GroupProtocol, MemberClient};
 
+use crate::members::java;
 use crate::output::{self, wrapped};
 use crate::run_verb::seed_from_clock;
 use crate::target::{TargetName, bundled};
@@ -96,6 +97,10 @@ struct RunArgs {
     /// nothing may come twice; with off what comes twice must be explained by a response that was lost on the way
     #[arg(long, value_name = "on|off")]
     idempotence: Option<Switch>,
+    /// Whose client the members of a group are, instead of what the scenario says; java is Kafka's own, and needs a JDK and
+    /// `assay target fetch kafka`
+    #[arg(long, value_name = "librdkafka|java", value_parser = parse_client)]
+    client: Option<MemberClient>,
     /// How a group agrees on who reads what, instead of what the scenario says; eager is range, cooperative is cooperative-sticky, consumer is
     /// KIP-848
     #[arg(long, value_name = "eager|roundrobin|cooperative|consumer", value_parser = parse_protocol)]
@@ -151,16 +156,20 @@ struct Place {
 
 /// The group of a scenario as the command line wants it.
 fn group(args: &RunArgs, group: Option<GroupWorkload>) -> anyhow::Result<Option<GroupWorkload>> {
-    let is_changed = args.group_protocol.is_some() || args.commits.is_some() || args.static_membership.is_some();
+    let is_changed = args.client.is_some()
+        || args.group_protocol.is_some()
+        || args.commits.is_some()
+        || args.static_membership.is_some();
     let Some(mut group) = group else {
         if (is_changed || args.trace) && !args.scenarios.is_empty() {
             bail!(
-                "--group-protocol, --commits, --static-membership and --trace are for scenarios with a group: leave them out, or give one, such as \
-                 kill-consumer"
+                "--client, --group-protocol, --commits, --static-membership and --trace are for scenarios with a group: leave them out, or give one, \
+                 such as kill-consumer"
             );
         }
         return Ok(None);
     };
+    group.client = args.client.unwrap_or(group.client);
     if let Some(protocol) = args.group_protocol {
         group = group.with_protocol(protocol);
     }
@@ -170,8 +179,16 @@ fn group(args: &RunArgs, group: Option<GroupWorkload>) -> anyhow::Result<Option<
     if let Some(switch) = args.static_membership {
         group.static_membership = switch == Switch::On;
     }
+    if let Some((why, remedy)) = group.client.refusal(group.commits, group.handler.threads) {
+        bail!("{why}: {remedy}");
+    }
     group.planted = args.planted.and_then(PlantedBug::in_a_member);
     Ok(Some(group))
+}
+
+fn parse_client(name: &str) -> Result<MemberClient, String> {
+    let found = MemberClient::ALL.into_iter().find(|client| client.name() == name);
+    found.ok_or_else(|| format!("there are: {}", MemberClient::ALL.map(MemberClient::name).join(", ")))
 }
 
 fn parse_protocol(name: &str) -> Result<GroupProtocol, String> {
@@ -291,11 +308,16 @@ fn run_all(args: &RunArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode> {
             scenario,
             settings: settings.clone(),
             planted: args.planted,
+            java: None,
             keep_data: args.place.keep_data,
             names_behind: String::new(),
             replay_of: None,
             is_quiet: args.seeds.is_some(),
         });
+    }
+    if orders.iter().any(Order::needs_java) {
+        let found = java::look()?;
+        orders.iter_mut().for_each(|order| order.java = Some(found.clone()));
     }
     for order in orders {
         let verdict = match args.seeds {
@@ -326,18 +348,20 @@ fn replay(args: &ReplayArgs, interrupt: &AtomicBool) -> anyhow::Result<ExitCode>
     let manifest: Manifest = read_json(&Manifest::path_in(&args.run))?;
     let before: Findings = read_json(&args.run.join(session::FINDINGS_FILE))?;
     let target = manifest.target.as_deref().unwrap_or(bundled::NAME);
-    let order = Order {
+    let mut order = Order {
         target: target.parse().map_err(anyhow::Error::msg)?,
         scenario: read_json(&args.run.join(SCENARIO_FILE))?,
         schedule: read_json(&args.run.join(SCHEDULE_FILE))?,
         settings: manifest.settings,
         planted: manifest.planted,
+        java: None,
         keep_data: args.place.keep_data,
         is_traced: manifest.traced,
         names_behind: manifest.names_behind,
         replay_of: args.run.file_name().map(|name| name.to_string_lossy().into_owned()),
         is_quiet: false,
     };
+    order.java = order.needs_java().then(java::look).transpose()?;
     let end = session::carry_out(&order, &args.place.out, interrupt)?;
     if let End::Judged(now) = &end {
         let then = summary(&before);

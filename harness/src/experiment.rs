@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use broker_under_test::Config;
@@ -21,6 +22,7 @@ use crate::measure::client::side_by_side;
 use crate::measure::machine;
 use crate::measure::outcome::TrialOutcome;
 use crate::measure::stage::Stage;
+use crate::members::java::{self, JavaMembers};
 use crate::process::Cpus;
 use crate::progress::Progress;
 use crate::scratch::{self, Scratch};
@@ -133,13 +135,19 @@ impl Experiment {
             .any(|definition| definition.treatment == TARGET_FACTOR)
     }
 
+    /// Whether members of its groups are Java's in some arm.
+    pub fn needs_java(&self, profile: ProfileName) -> bool {
+        self.definitions.iter().any(|definition| definition.needs_java(profile))
+    }
+
     /// The part that can be measured on the targets that there are.
-    pub fn on(&self, available: &Available) -> Vec<Definition> {
+    pub fn on(&self, available: &Available, profile: ProfileName) -> Vec<Definition> {
         let names = available.names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let parts = self.definitions.iter();
         parts
             .flat_map(|definition| definition.for_targets(&names, available.cluster_is_tls()))
+            .filter_map(|definition| available.part_of(definition, profile))
             .collect()
     }
 
@@ -341,6 +349,14 @@ impl Run<'_> {
             .dir
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let java = available
+            .java()
+            .filter(|_| parts.iter().any(|part| part.needs_java(settings.profile)));
+        if let Some(java) = java {
+            let note = format!("members with client java: {}", java::told(java));
+            self.manifest.machine.notes.push(note);
+        }
+        let compiled = |java| JavaMembers::compile(java, &scratch.join("members"), &scratch.join("members.log"));
         let setup = bench::Setup {
             profile: settings.profile,
             scratch,
@@ -348,6 +364,7 @@ impl Run<'_> {
             payload,
             seed,
             prefix: format!("assay-{name}"),
+            java: java.map(compiled).transpose()?.map(Arc::new),
         };
         let mut stage = Stage::start(parts, available, settings, &setup, |doing| self.progress.doing(doing))?;
         self.note(&mut stage)?;

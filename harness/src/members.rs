@@ -1,8 +1,11 @@
 //! Members of a group as worker processes: started, told, struck by signals, and listened to.
 
+pub mod java;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -10,11 +13,12 @@ use chaos::group_run::Members;
 use chaos::{ClusterError, Evidence};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use workloads::member::{MemberCommand, MemberNote, MemberOrder, MemberSpec, MemberTold};
+use workloads::member::{MemberClient, MemberCommand, MemberNote, MemberOrder, MemberSpec, MemberTold};
 use workloads::native::{Bootstrap, Security};
 use workloads::worker::{WorkerEvent, WorkerSpec};
 
 use crate::process::{self, Process};
+use java::JavaMembers;
 
 /// Events of all processes that wait to be heard.
 const EVENTS_MAX: usize = 4_096;
@@ -29,6 +33,7 @@ type Said = (usize, Option<anyhow::Result<WorkerEvent>>);
 /// The processes with the members of one group.
 pub struct MemberProcesses {
     brokers: Bootstrap,
+    java: Option<Arc<JavaMembers>>,
     hosts: Vec<Host>,
     said: Receiver<Said>,
     sender: SyncSender<Said>,
@@ -44,14 +49,17 @@ struct Host {
     left: usize,
     /// Its end was asked for.
     is_expected_to_end: bool,
+    /// It is a JVM, with a log.
+    is_java: bool,
 }
 
 impl MemberProcesses {
-    /// None yet; they will connect to `brokers`.
-    pub fn of(brokers: Bootstrap) -> Self {
+    /// None yet; they will connect to `brokers`. Those with Java's client need `java`.
+    pub fn of(brokers: Bootstrap, java: Option<Arc<JavaMembers>>) -> Self {
         let (sender, said) = sync_channel(EVENTS_MAX);
         Self {
             brokers,
+            java,
             hosts: Vec::new(),
             said,
             sender,
@@ -92,7 +100,10 @@ impl MemberProcesses {
             }
             None if !host.is_expected_to_end => {
                 let ended = host.process.wait(STOP_WITHIN).ok().flatten();
-                let how = ended.map_or_else(|| "it closed its stdout".to_owned(), process::describe);
+                let mut how = ended.map_or_else(|| "it closed its stdout".to_owned(), process::describe);
+                if let Some(java) = self.java.as_ref().filter(|_| host.is_java) {
+                    how += &format!("; {}", java.quote());
+                }
                 host.is_expected_to_end = true;
                 let members = host.members.iter().map(|member| (*member, how.clone()));
                 self.crashed.extend(members);
@@ -132,8 +143,19 @@ impl Members for MemberProcesses {
                 "check ulimit -u",
             )
         };
-        let mut process = Process::start_self(["worker"], None, Stdio::inherit(), true)
-            .map_err(|error| broken(&error.to_string()))?;
+        let is_java = members.iter().any(|member| member.client == MemberClient::Java);
+        let mut process = match is_java {
+            false => Process::start_self(["worker"], None, Stdio::inherit(), true)
+                .map_err(|error| broken(&error.to_string()))?,
+            true => {
+                let java = self
+                    .java
+                    .as_ref()
+                    .ok_or_else(|| broken("Java's client was not made ready"))?;
+                java.start(members.len())
+                    .map_err(|error| broken(&format!("{error:#}")))?
+            }
+        };
         let (stdin, stdout) = process.pipes().ok_or_else(|| broken("it has no pipes"))?;
         let (index, sender) = (self.hosts.len(), self.sender.clone());
         std::thread::spawn(move || {
@@ -159,6 +181,7 @@ impl Members for MemberProcesses {
             members: members.iter().map(|member| member.member).collect(),
             left: 0,
             is_expected_to_end: false,
+            is_java,
         };
         // Nothing has to be measured before they begin.
         host.say(&task);

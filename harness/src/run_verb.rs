@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 continue;
             }
             None => {
-                let parts = experiment.on(&targets);
+                let parts = experiment.on(&targets, settings.profile);
                 if parts.is_empty() {
                     errln!("{}: {}", experiment.name(), targets.why_nothing(experiment));
                     continue;

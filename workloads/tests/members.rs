@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use broker_under_test::{Config, Server};
 use workloads::history::{Event, HistoryReader, NO_CODE, Stamped};
 use workloads::member::{
-    Commits, GroupProtocol, HandlerSpec, MemberCommand, MemberNote, MemberOrder, MemberSpec, MemberTimes, MemberTold,
+    Commits, GroupProtocol, HandlerSpec, MemberClient, MemberCommand, MemberNote, MemberOrder, MemberSpec, MemberTimes,
+    MemberTold,
 };
 use workloads::native::{Admin, NewTopic, Security};
 use workloads::sequenced::{Acks, Control, Producer, ProducerSpec};
@@ -101,6 +102,7 @@ impl Bench {
             instance_id: None,
             topics: vec![TOPIC.to_owned()],
             subscription: vec![TOPIC.to_owned()],
+            client: MemberClient::Librdkafka,
             protocol,
             remote_assignor: None,
             times: MemberTimes {

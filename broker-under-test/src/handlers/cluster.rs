@@ -75,8 +75,9 @@ pub(super) fn metadata(call: &Call, request: MetadataRequest) -> MetadataRespons
             .iter()
             .filter(|t| seen.insert((t.name.clone(), t.topic_id)))
             .map(|t| match &t.name {
-                Some(name) => by_name(broker, name, may_create),
-                None => by_id(broker, call.version, t.topic_id),
+                // Where there is an id it counts: Java's client sends an empty name along.
+                Some(name) if t.topic_id.is_nil() => by_name(broker, name, may_create),
+                _ => by_id(broker, call.version, t.topic_id),
             })
             .collect(),
     };

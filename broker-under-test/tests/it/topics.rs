@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     BrokerId, CreatePartitionsRequest, CreatePartitionsResponse, ListOffsetsRequest, ListOffsetsResponse,
     MetadataRequest, MetadataResponse,
@@ -34,6 +35,29 @@ fn described(client: &mut Client) -> (usize, uuid::Uuid) {
     let request = MetadataRequest::default().with_topics(None);
     let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
     (answer.topics[0].partitions.len(), answer.topics[0].topic_id)
+}
+
+/// Java's client asks so for the topics of a KIP-848 member that subscribes to a pattern.
+#[test]
+fn a_topic_is_found_by_its_id_whatever_name_stands_beside_it() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    assert_eq!(client.create_topic(TOPIC, 2, &[]), 0);
+    let (_, id) = described(&mut client);
+    let mut ask = |id, name: Option<&str>| {
+        let asked = MetadataRequestTopic::default()
+            .with_topic_id(id)
+            .with_name(name.map(topic));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let mut answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
+        let told = answer.topics.remove(0);
+        (told.error_code, told.name, told.partitions.len())
+    };
+    for name in [None, Some("")] {
+        assert_eq!(ask(id, name), (0, Some(topic(TOPIC)), 2));
+        let unknown = (ErrorCode::UnknownTopicId.code(), None, 0);
+        assert_eq!(ask(uuid::Uuid::from_u128(7), name), unknown);
+    }
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl Run<'_> {
             instance_id: group.static_membership.then(|| format!("{}-{slot}", group.id)),
             topics: self.topics.iter().map(|topic| topic.name.clone()).collect(),
             subscription: self.subscription.clone(),
+            client: group.client,
             protocol: group.protocol,
             remote_assignor: group.remote_assignor.clone(),
             times: group.times,

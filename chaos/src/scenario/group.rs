@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
-use workloads::member::{Commits, GroupProtocol, HandlerSpec, MemberBug, MemberTimes};
+use workloads::member::{Commits, GroupProtocol, HandlerSpec, MemberBug, MemberClient, MemberTimes};
 
 use super::wire::Checked;
 use super::{PARTITIONS_MAX, Place, Span, TIME_MS_MAX};
@@ -24,6 +24,9 @@ pub struct GroupWorkload {
     pub members: u32,
     /// Members that share a process; a fault that strikes one strikes them all.
     pub members_per_process: u32,
+    /// Whose client they are.
+    #[serde(default)]
+    pub client: MemberClient,
     /// How they agree on who reads what.
     pub protocol: GroupProtocol,
     /// `group.remote.assignor` of KIP-848; the broker chooses where there is none.
@@ -253,6 +256,7 @@ pub(super) struct Group {
     id: Option<Spanned<String>>,
     members: Spanned<u32>,
     members_per_process: Option<Spanned<u32>>,
+    client: Option<Spanned<String>>,
     protocol: Spanned<String>,
     remote_assignor: Option<String>,
     #[serde(default)]
@@ -309,6 +313,14 @@ impl Group {
             let remedy = "add it to [workload]: members have to keep up, or nothing is ever drained";
             return Err(place.error(self.members.span(), "a group needs a rate_per_s", remedy));
         }
+        let client = optional(&self.client, |value| {
+            word(place, "client", value, &MemberClient::ALL, MemberClient::name)
+        })?
+        .unwrap_or_default();
+        let commits = word(place, "commits", &self.commits, &Commits::ALL, Commits::name)?;
+        if let Some((message, remedy)) = client.refusal(commits, self.handler.threads) {
+            return Err(place.error(self.commits.span(), message, remedy));
+        }
         let more_topics = self.more_topics(place, own)?;
         let subscription = match &self.subscription {
             Some(given) => subscription(place, given)?,
@@ -327,6 +339,7 @@ impl Group {
                 place.bounded("members_per_process", value, 1..=MEMBERS_MAX)
             })?
             .unwrap_or(1),
+            client,
             protocol: word(
                 place,
                 "protocol",
@@ -336,7 +349,7 @@ impl Group {
             )?,
             remote_assignor: self.remote_assignor.clone(),
             static_membership: self.static_membership,
-            commits: word(place, "commits", &self.commits, &Commits::ALL, Commits::name)?,
+            commits,
             handler: self.handler,
             max_poll_records: place.bounded("max_poll_records", &self.max_poll_records, 1..=100_000)?,
             times,

@@ -37,6 +37,9 @@ pub struct Manifest {
     /// Whether members reached it through a proxy that read what they said to each other.
     #[serde(default)]
     pub traced: bool,
+    /// Whose client members of a group are, with its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_client: Option<String>,
     /// The target's settings as given by `--set`.
     pub settings: BTreeMap<String, String>,
     /// What was put in front of the names of topics and group, on a broker that others use, too.

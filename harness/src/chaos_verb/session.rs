@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
@@ -11,18 +12,28 @@ use chaos::run::RunError;
 use chaos::scenario::GroupWorkload;
 use chaos::{Cluster, Findings, Outcome, PlantedBug, Scenario, Schedule, Verdict, checker, render};
 
+use workloads::load::librdkafka;
+use workloads::member::MemberClient;
+
 use super::host::Host;
 use super::manifest::{Manifest, SCHEMA_VERSION};
 use super::progress::{Bar, scheduled};
 use crate::measure::machine;
 use crate::members::MemberProcesses;
+use crate::members::java::{self, JavaMembers};
 use crate::output::{self, wrapped};
 use crate::run_folder;
 use crate::run_verb::{command, seed_from_clock};
 use crate::target::TargetName;
+use crate::target::jars::Installed;
 
 /// The findings, in the run folder.
 pub const FINDINGS_FILE: &str = "findings.json";
+
+/// What JVMs of members print, in the run folder.
+const MEMBERS_LOG: &str = "members.log";
+/// Where their program lies meanwhile.
+const MEMBERS_FOLDER: &str = "members";
 
 /// What is to be done.
 #[derive(Clone)]
@@ -37,6 +48,8 @@ pub struct Order {
     pub settings: BTreeMap<String, String>,
     /// A bug in the broker, which has to be found.
     pub planted: Option<PlantedBug>,
+    /// What members with Java's client are run with.
+    pub java: Option<Installed>,
     /// Keeps the broker's data whatever the verdict.
     pub keep_data: bool,
     /// Has members of a group go through a proxy that reads what they and their coordinator say to each other.
@@ -47,6 +60,23 @@ pub struct Order {
     pub replay_of: Option<String>,
     /// Prints nothing but trouble: one of many, whose caller says what came out.
     pub is_quiet: bool,
+}
+
+impl Order {
+    /// Whether the members of its group are Java's.
+    pub fn needs_java(&self) -> bool {
+        let client = self.scenario.group.as_ref().map(|group| group.client);
+        client == Some(MemberClient::Java)
+    }
+
+    /// Whose client members are, with its version; `None` without a group.
+    fn client(&self) -> Option<String> {
+        self.scenario.group.as_ref()?;
+        Some(match self.java.as_ref().filter(|_| self.needs_java()) {
+            Some(installed) => java::told(installed),
+            None => format!("librdkafka {}", librdkafka::version()),
+        })
+    }
 }
 
 /// How it ended.
@@ -84,6 +114,9 @@ pub fn carry_out(order: &Order, out: &Path, interrupt: &AtomicBool) -> anyhow::R
         schedule.seed,
         scheduled(scenario, schedule).as_secs() + 1
     );
+    if let Some(client) = order.client() {
+        outln!("members are {client}");
+    }
     outln!("folder {}\n", folder.display());
     carry_out_in(order, &folder, interrupt)
 }
@@ -104,6 +137,9 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
     }
     let (scenario, schedule) = (&scenario, &schedule);
     manifest.write(folder)?;
+    let compiled = |installed| JavaMembers::compile(installed, &folder.join(MEMBERS_FOLDER), &folder.join(MEMBERS_LOG));
+    let java = order.java.as_ref().filter(|_| order.needs_java()).map(compiled);
+    let java = java.transpose()?.map(Arc::new);
     // What a group needs of its broker comes first, so that whoever asks for something else gets it.
     let mut settings = scenario
         .group
@@ -130,7 +166,7 @@ pub fn carry_out_in(order: &Order, folder: &Path, interrupt: &AtomicBool) -> any
             let proxy = order.is_traced.then(|| Proxy::start(host.address())).transpose();
             let proxy = proxy.map_err(RunError::Proxy)?;
             let address = proxy.as_ref().map_or(host.address(), Proxy::address);
-            let mut members = MemberProcesses::of(address.into());
+            let mut members = MemberProcesses::of(address.into(), java);
             let ended = group_run::execute(
                 scenario,
                 schedule,
@@ -247,6 +283,7 @@ fn manifest(order: &Order, folder: &Path) -> Manifest {
         planted: order.planted,
         target: Some(order.target.to_string()),
         traced: order.is_traced,
+        member_client: order.client(),
         settings: order.settings.clone(),
         names_behind: String::new(),
         replay_of: order.replay_of.clone(),

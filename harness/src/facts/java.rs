@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{Answer, Found, PREFIX};
 use crate::interrupt;
 use crate::process::{self, Process};
+use crate::target::jvm;
 use crate::target::kafka::Kafka;
 
 /// The source, embedded, because a user has the binary only.
@@ -26,8 +27,6 @@ const TICK: Duration = Duration::from_millis(100);
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How a line of the program begins.
 const BEGIN: &[u8] = b"{\"look_up\":";
-/// Environment that would change the client's JVM.
-const UNWANTED: [&str; 3] = ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"];
 
 /// One line of `Facts.java`. What a look-up does not say is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -60,25 +59,12 @@ pub(super) struct Said(BTreeMap<String, Line>);
 /// # Errors
 /// There is no JDK, the program ends before its time or takes too long, or Ctrl-C.
 pub(super) fn run(kafka: &Kafka, address: SocketAddr, scratch: &Path) -> anyhow::Result<Said> {
-    let java = || {
-        let mut command = Command::new(kafka.java());
-        for name in UNWANTED {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::null());
-        command
-    };
-    let modules = java().arg("--list-modules").output().context("java does not run")?;
-    if !has_compiler(&String::from_utf8_lossy(&modules.stdout)) {
-        bail!(
-            "this Java is a JRE and can't run a source file; install a JDK (apt-get install openjdk-17-jdk-headless)"
-        );
-    }
+    kafka.java().require_compiler()?;
     let source = scratch.join("Facts.java");
     let log = scratch.join("facts-java.log");
     std::fs::write(&source, SOURCE).with_context(|| format!("can't write {}", source.display()))?;
     let errors = std::fs::File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
-    let mut command = java();
+    let mut command = jvm::plain(&kafka.java().program);
     // A short life: a small heap, and no files outside of the scratch folder.
     command
         .args([
@@ -129,13 +115,6 @@ pub(super) fn run(kafka: &Kafka, address: SocketAddr, scratch: &Path) -> anyhow:
         );
     }
     Ok(said)
-}
-
-/// Whether `java --list-modules` shows a JDK.
-fn has_compiler(modules: &str) -> bool {
-    modules
-        .lines()
-        .any(|line| line.split('@').next() == Some("jdk.compiler"))
 }
 
 impl Said {
@@ -443,11 +422,5 @@ mod tests {
         said.hear(b"[main] ERROR something else\n").unwrap();
         assert_eq!(said.0.len(), 1);
         assert!(said.hear(b"{\"look_up\":\"assignors\",\"client").is_err());
-    }
-
-    #[test]
-    fn a_jre_is_told_from_a_jdk() {
-        assert!(has_compiler("java.base@17.0.15\njdk.compiler@17.0.15\n"));
-        assert!(!has_compiler("java.base@17.0.15\njdk.crypto.ec@17.0.15\n"));
     }
 }

@@ -1,6 +1,7 @@
 //! The trials of one definition, whatever kind they are.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use results::schema::{PlannedTrial, TraceCount};
 use workloads::definition::{BUNDLED, Definition, ProfileName, Work};
@@ -17,6 +18,7 @@ use crate::measure::outcome::TrialOutcome;
 use crate::measure::paths::Paths;
 use crate::measure::read::ReadBench;
 use crate::measure::stage::Stage;
+use crate::members::java::JavaMembers;
 use crate::process::Cpus;
 
 /// What all trials of a run share.
@@ -34,6 +36,8 @@ pub struct Setup<'a> {
     pub seed: u64,
     /// Stands in front of every topic.
     pub prefix: String,
+    /// For members of groups with Java's client, when there are any.
+    pub java: Option<Arc<JavaMembers>>,
 }
 
 /// What runs a definition's trials.

@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use anyhow::bail;
-use workloads::definition::{BUNDLED, CLUSTER, KAFKA, MACHINE, NULL};
+use workloads::definition::{BUNDLED, CLUSTER, Definition, KAFKA, MACHINE, NULL, ProfileName};
 
 use super::connected::Cluster;
 use super::{TargetName, jars, kafka};
 use crate::experiment::{Experiment, Settings};
+use crate::members::java;
+
+/// What is said of members of groups with Java's client that can't be had.
+const JAVA_CLIENT: &str = "client java";
 
 /// The setting of the bundled broker that Kafka has not, and the harness provides.
 pub const CONGESTION_CONTROL: &str = "socket.congestion.control";
@@ -30,6 +34,8 @@ pub struct Available {
     null: bool,
     kafka: bool,
     cluster: Option<Cluster>,
+    /// What members of groups with Java's client are run with, when the experiment has such.
+    java: Option<jars::Installed>,
     /// Whole sentences: which target is left out, why, and how to get it.
     pub skipped: Vec<String>,
 }
@@ -87,6 +93,7 @@ impl Targets {
             null: wants(NULL, self.null),
             kafka: false,
             cluster: self.cluster.clone(),
+            java: None,
             skipped: Vec::new(),
         };
         if wants(KAFKA, self.kafka) && experiment.targets().iter().any(|target| target == KAFKA) {
@@ -97,12 +104,18 @@ impl Targets {
             };
             match found {
                 Ok(true) => available.kafka = true,
-                Ok(false) => available.skip("Apache Kafka is not fetched: assay target fetch kafka"),
-                Err(why) => available.skip(&why.to_string()),
+                Ok(false) => available.skip(KAFKA, "Apache Kafka is not fetched: assay target fetch kafka"),
+                Err(why) => available.skip(KAFKA, &why.to_string()),
             }
             // A comparison that nobody asked to be made with one side only has nothing to say.
             if names_none && experiment.compares_targets() && !available.kafka {
                 available.bundled = false;
+            }
+        }
+        if experiment.needs_java(settings.profile) {
+            match java::look() {
+                Ok(found) => available.java = Some(found),
+                Err(why) => available.skip(JAVA_CLIENT, &why.to_string()),
             }
         }
         Ok(available)
@@ -110,9 +123,23 @@ impl Targets {
 }
 
 impl Available {
-    fn skip(&mut self, why: &str) {
-        errln!("kafka is left out: {why}");
-        self.skipped.push(format!("kafka: {why}"));
+    fn skip(&mut self, what: &str, why: &str) {
+        errln!("{what} is left out: {why}");
+        self.skipped.push(format!("{what}: {why}"));
+    }
+
+    /// A definition without what can't be had; `None` when nothing is left that could be compared.
+    pub fn part_of(&self, definition: Definition, profile: ProfileName) -> Option<Definition> {
+        match self.java {
+            Some(_) => Some(definition),
+            None if definition.needs_java(profile) => definition.without_java(profile),
+            None => Some(definition),
+        }
+    }
+
+    /// What members of groups with Java's client are run with, when the experiment has such.
+    pub fn java(&self) -> Option<&jars::Installed> {
+        self.java.as_ref()
     }
 
     /// Their names in plans.
@@ -151,6 +178,7 @@ impl Available {
     /// Why the experiment has nothing to measure.
     pub fn why_nothing(&self, experiment: &Experiment) -> String {
         match self.skipped.first() {
+            Some(left_out) if left_out.starts_with(JAVA_CLIENT) => "left out, it needs Java's client".to_owned(),
             Some(_) => "left out, it needs Apache Kafka".to_owned(),
             None if experiment.targets() == [MACHINE] => "needs no broker: run it without --target".to_owned(),
             None => format!(

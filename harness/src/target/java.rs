@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Unavailable;
+use super::{Unavailable, jvm};
 
 /// The oldest Java that Kafka 4 and RocketMQ 5 both run on.
 pub const OLDEST: u32 = 17;
@@ -19,6 +19,39 @@ pub struct Java {
     pub program: PathBuf,
     /// Its version in full, e.g. `17.0.15`.
     pub version: String,
+}
+
+impl Java {
+    /// Looks whether it can compile.
+    ///
+    /// # Errors
+    /// It is a JRE, or does not run.
+    pub fn require_compiler(&self) -> Result<(), Unavailable> {
+        let modules = jvm::plain(&self.program)
+            .arg("--list-modules")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| {
+                Unavailable::new(
+                    format!("{} does not run: {error}", self.program.display()),
+                    INSTALL_JAVA,
+                )
+            })?;
+        match has_compiler(&String::from_utf8_lossy(&modules.stdout)) {
+            true => Ok(()),
+            false => Err(Unavailable::new(
+                format!("{} is of a JRE, which can't compile", self.program.display()),
+                INSTALL_JAVA,
+            )),
+        }
+    }
+}
+
+/// Whether `java --list-modules` shows a JDK.
+fn has_compiler(modules: &str) -> bool {
+    modules
+        .lines()
+        .any(|line| line.split('@').next() == Some("jdk.compiler"))
 }
 
 /// Looks for Java in `JAVA_HOME`, then on the path.
@@ -97,5 +130,11 @@ mod tests {
         assert_eq!(of("java version \"1.8.0_401\""), Some(8));
         assert_eq!(of("openjdk version \"25-ea\" 2025-09-16"), Some(25));
         assert_eq!(of("command not found"), None);
+    }
+
+    #[test]
+    fn a_jdk_is_told_by_its_compiler() {
+        assert!(has_compiler("java.base@17.0.15\njdk.compiler@17.0.15\n"));
+        assert!(!has_compiler("java.base@17.0.15\njdk.crypto.ec@17.0.15\n"));
     }
 }

@@ -18,6 +18,15 @@ const QUOTED_LINES: usize = 15;
 /// The exit code of a JVM that was asked to end by SIGTERM and did what it does then.
 const ENDED_BY_SIGTERM: i32 = 128 + 15;
 
+/// `java` without what the environment would add: options there would run it otherwise than a receipt says.
+pub fn plain(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// `java` with the classpath, whose output, crash files and temporary files go where they are told to.
 ///
 /// # Errors
@@ -27,11 +36,7 @@ pub fn command(installed: &Installed, output: &Path, logs: &Path, temporary: &Pa
         let file = File::options().create(true).append(true).open(output);
         file.with_context(|| format!("can't write {}", output.display()))
     };
-    let mut command = Command::new(&installed.java.program);
-    // Options of the environment would run it otherwise than the receipt says.
-    for variable in ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"] {
-        command.env_remove(variable);
-    }
+    let mut command = plain(&installed.java.program);
     command.arg("-cp").arg(installed.classpath());
     // Counters in memory of its own and not in /tmp/hsperfdata_<user>, where a killed JVM leaves them.
     command.arg("-XX:+PerfDisableSharedMem");

@@ -12,6 +12,7 @@ use results::schema::TargetReceipt;
 use workloads::native::{Admin, Security};
 
 use super::jars::{self, Installed, Product};
+use super::java::Java;
 use super::jvm;
 use super::kafka_config::{self, NodeFiles, Ports};
 use super::ports::HeldPort;
@@ -206,8 +207,8 @@ impl Kafka {
     }
 
     /// The Java that runs it.
-    pub fn java(&self) -> &Path {
-        &self.installed.java.program
+    pub fn java(&self) -> &Java {
+        &self.installed.java
     }
 
     /// What runs, for a manifest, with the settings in force of the first node, as it tells them itself. The durability class holds

@@ -8,7 +8,7 @@ pub mod cluster;
 pub mod connected;
 pub mod jars;
 pub mod java;
-mod jvm;
+pub mod jvm;
 pub mod kafka;
 mod kafka_config;
 mod kafka_receipt;

@@ -164,7 +164,7 @@ fn about_kafka(kafka: &Kafka) -> anyhow::Result<Vec<String>> {
     lines.extend(differs.map(|(key, value)| format!("not the default: {key}={value}")));
     lines.push(format!(
         "its own tools: {} -cp '{}' CLASS",
-        kafka.java().display(),
+        kafka.java().program.display(),
         kafka.classpath().display()
     ));
     Ok(lines)

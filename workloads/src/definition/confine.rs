@@ -1,6 +1,7 @@
 //! A definition for some of its cells only, for whoever has the time for one question of it.
 
-use super::{Arm, Definition, Profile, ProfileName};
+use super::{Arm, Definition, Profile, ProfileName, Work};
+use crate::member::MemberClient;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -63,6 +64,29 @@ impl Definition {
         Ok(())
     }
 
+    /// Whether a profile has groups whose members are Java's.
+    pub fn needs_java(&self, profile: ProfileName) -> bool {
+        self.profile(profile).arms.iter().any(|arm| self.is_of_java(arm))
+    }
+
+    /// Leaves out every arm of the profile whose members are Java's; `None` when nothing is left that could be compared.
+    pub fn without_java(mut self, profile: ProfileName) -> Option<Self> {
+        let mut arms = self.profile(profile).arms.clone();
+        arms.retain(|arm| !self.is_of_java(arm));
+        let has = |level: &String| arms.iter().any(|arm| arm.factors.get(&self.treatment) == Some(level));
+        if !has(&self.baseline) || !has(&self.focus) {
+            return None;
+        }
+        self.profile_mut(profile).arms = arms;
+        Some(self)
+    }
+
+    fn is_of_java(&self, arm: &Arm) -> bool {
+        let Work::Group(group) = self.work else { return false };
+        let levels = arm.factors.iter().map(|(name, level)| (name.as_str(), level.as_str()));
+        group.with(levels).is_ok_and(|group| group.client == MemberClient::Java)
+    }
+
     fn check_kept(&self, profile: &Profile, Kept { factor, level }: &Kept) -> Result<(), String> {
         if *factor == self.treatment {
             return Err(format!(
@@ -121,6 +145,46 @@ mod tests {
             confined.profile(ProfileName::Full).arms,
             whole.profile(ProfileName::Full).arms,
             "the other profile stays"
+        );
+    }
+
+    /// The slow handler with Java's client as one more remedy.
+    fn with_java() -> Definition {
+        let text = include_str!("../../definitions/slow-handler.toml")
+            .replace("[\"none\",", "[\"none\", \"client-java\",")
+            .replace("auto-after-processing", "async-per-batch");
+        Definition::parse("slow-handler.toml", &text).unwrap()
+    }
+
+    #[test]
+    fn arms_of_java_are_left_out_where_it_is_missing() {
+        let whole = with_java();
+        let of_java = |definition: &Definition, name| {
+            let arms = &definition.profile(name).arms;
+            arms.iter().filter(|arm| arm.factors["remedy"] == "client-java").count()
+        };
+        assert!(whole.needs_java(ProfileName::Quick));
+        assert_eq!(
+            (of_java(&whole, ProfileName::Quick), of_java(&whole, ProfileName::Full)),
+            (1, 6)
+        );
+        let rest = whole.clone().without_java(ProfileName::Quick).unwrap();
+        assert!(!rest.needs_java(ProfileName::Quick) && rest.needs_java(ProfileName::Full));
+        assert_eq!(rest.quick.arms.len() + 1, whole.quick.arms.len());
+
+        let compared = Definition {
+            focus: "client-java".to_owned(),
+            ..whole
+        };
+        assert_eq!(
+            compared.without_java(ProfileName::Quick).map(|rest| rest.name),
+            None,
+            "nothing to compare"
+        );
+        assert!(
+            !Definition::parse("head-to-head.toml", HEAD_TO_HEAD)
+                .unwrap()
+                .needs_java(ProfileName::Full)
         );
     }
 

@@ -5,7 +5,7 @@
 use super::check::{Checked, Source};
 use super::client::number;
 use super::wire;
-use crate::member::{Commits, GroupProtocol};
+use crate::member::{Commits, GroupProtocol, MemberClient};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,8 @@ use toml::Spanned;
 /// What has to be told.
 const REQUIRED: [&str; 6] = ["protocol", "trigger", "commits", "members", "partitions", "rate"];
 /// What has a default.
-const OPTIONAL: [&str; 20] = [
+const OPTIONAL: [&str; 21] = [
+    CLIENT,
     "static_membership",
     "handler_us",
     "handler_threads",
@@ -37,6 +38,7 @@ const OPTIONAL: [&str; 20] = [
     REMEDY,
 ];
 const REMEDY: &str = "remedy";
+const CLIENT: &str = "client";
 
 /// What befalls a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +109,8 @@ impl GroupTrigger {
 /// A group and what befalls it: what is held still, and of what are factors some value in their range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Group {
+    /// Whose client members are.
+    pub client: MemberClient,
     /// How members agree on who reads what.
     pub protocol: GroupProtocol,
     /// What befalls them.
@@ -162,6 +166,7 @@ pub struct Group {
 impl Default for Group {
     fn default() -> Self {
         Group {
+            client: MemberClient::Librdkafka,
             protocol: GroupProtocol::Range,
             trigger: GroupTrigger::Join,
             commits: Commits::SyncPerBatch,
@@ -215,6 +220,10 @@ impl Group {
         let named = |all: &[&'static str]| format!("one of: {}", all.join(", "));
         let ms = |text| number(text, 1..=600_000);
         match name {
+            CLIENT => {
+                let found = MemberClient::ALL.into_iter().find(|one| one.name() == text);
+                self.client = found.ok_or_else(|| named(&MemberClient::ALL.map(MemberClient::name)))?;
+            }
             "protocol" => {
                 let found = GroupProtocol::ALL.into_iter().find(|one| one.name() == text);
                 self.protocol = found.ok_or_else(|| named(&GroupProtocol::ALL.map(GroupProtocol::name)))?;
@@ -280,6 +289,9 @@ impl Group {
         if self.max_poll_interval_ms < self.session_timeout_ms {
             let message = "librdkafka refuses a max_poll_interval_ms below session_timeout_ms";
             return Some((message.to_owned(), "raise max_poll_interval_ms"));
+        }
+        if let Some((message, remedy)) = self.client.refusal(self.commits, self.handler_threads) {
+            return Some((message.to_owned(), remedy));
         }
         if self.trigger == GroupTrigger::SlowHandler && self.slow_record_us == 0 {
             let message = "nothing says how slow the handler is";
@@ -409,6 +421,12 @@ mod tests {
             ..Group::default()
         };
         assert!(wrong.contradiction().unwrap().0.contains("librdkafka refuses"));
+        let wrong = Group {
+            client: MemberClient::Java,
+            handler_threads: 1,
+            ..Group::default()
+        };
+        assert!(wrong.contradiction().unwrap().0.contains("between two polls"));
         assert_eq!(Group::default().contradiction(), None);
     }
 }

@@ -44,7 +44,8 @@ impl GroupProtocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Commits {
-    /// librdkafka's default: an offset is stored as soon as its record is handed over, and committed in the client's own time.
+    /// The default of clients. With librdkafka an offset is stored as soon as its record is handed over, and committed in the client's own
+    /// time; with Java's client a poll commits what the poll before handed over.
     AutoAtHandOver,
     /// Stored when a record is processed, and committed in the client's own time.
     AutoAfterProcessing,
@@ -89,6 +90,46 @@ impl Commits {
     /// Whether a record is committed only when it is processed.
     pub fn follows_processing(self) -> bool {
         !matches!(self, Commits::AutoAtHandOver | Commits::BeforeProcessing)
+    }
+}
+
+/// Whose client a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberClient {
+    /// That of `assay worker`.
+    #[default]
+    Librdkafka,
+    /// Kafka's own, in a JVM; see [`super::JAVA_SOURCES`].
+    Java,
+}
+
+impl MemberClient {
+    /// Every client there is.
+    pub const ALL: [MemberClient; 2] = [MemberClient::Librdkafka, MemberClient::Java];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            MemberClient::Librdkafka => "librdkafka",
+            MemberClient::Java => "java",
+        }
+    }
+
+    /// What it can't do, and what to do instead.
+    pub fn refusal(self, commits: Commits, handler_threads: u32) -> Option<(&'static str, &'static str)> {
+        match self {
+            MemberClient::Librdkafka => None,
+            MemberClient::Java if commits == Commits::AutoAfterProcessing => Some((
+                "Java's client has one way to commit by itself and can't be told what is processed",
+                "take auto-at-hand-over: it commits with a poll what the poll before handed over, which is processed by then",
+            )),
+            MemberClient::Java if handler_threads > 0 => Some((
+                "members with Java's client handle records between two polls",
+                "set the handler's threads to 0, or take librdkafka",
+            )),
+            MemberClient::Java => None,
+        }
     }
 }
 
@@ -147,6 +188,9 @@ pub struct MemberSpec {
     pub topics: Vec<String>,
     /// What it subscribes to: names, or patterns that begin with `^`.
     pub subscription: Vec<String>,
+    /// Whose client it is.
+    #[serde(default)]
+    pub client: MemberClient,
     /// How the group agrees.
     pub protocol: GroupProtocol,
     /// `group.remote.assignor` of KIP-848; the broker chooses where there is none.
@@ -155,7 +199,7 @@ pub struct MemberSpec {
     /// Its times.
     pub times: MemberTimes,
     /// Records that it hands to the handler at once. librdkafka has no `max.poll.records`: so many are collected, then none is polled while
-    /// they are handled.
+    /// they are handled. Java's client has it.
     pub max_poll_records: u32,
     /// What it does with them.
     pub handler: HandlerSpec,
@@ -327,6 +371,7 @@ mod tests {
             instance_id: Some("g-1".to_owned()),
             topics: vec!["a".to_owned(), "b".to_owned()],
             subscription: vec!["a".to_owned()],
+            client: MemberClient::Librdkafka,
             protocol,
             remote_assignor: None,
             times: MemberTimes {
@@ -371,6 +416,16 @@ mod tests {
     }
 
     #[test]
+    fn the_java_client_refuses_what_it_can_not_do() {
+        let refuses = |commits, threads| MemberClient::Java.refusal(commits, threads).is_some();
+        for commits in Commits::ALL {
+            assert_eq!(refuses(commits, 0), commits == Commits::AutoAfterProcessing);
+            assert!(refuses(commits, 1));
+            assert_eq!(MemberClient::Librdkafka.refusal(commits, 1), None);
+        }
+    }
+
+    #[test]
     fn partitions_are_numbered_by_topic_and_back() {
         let spec = spec(GroupProtocol::Range, Commits::SyncPerBatch);
         let number = spec.number_of(b"b", 7).unwrap();
@@ -389,6 +444,9 @@ mod tests {
         assert_eq!(line, r#"{"member":2,"do":"stick","for_ms":9}"#);
         assert_eq!(serde_json::from_str::<MemberCommand>(&line).unwrap(), command);
         for name in Commits::ALL {
+            assert_eq!(serde_json::to_string(&name).unwrap(), format!("{:?}", name.name()));
+        }
+        for name in MemberClient::ALL {
             assert_eq!(serde_json::to_string(&name).unwrap(), format!("{:?}", name.name()));
         }
         for name in GroupProtocol::ALL {

@@ -150,6 +150,24 @@ fn mistakes_of_groups_are_told_with_line_and_remedy() {
             "librdkafka refuses",
             "raise it",
         ),
+        (
+            "commits = \"sync-per-batch\"",
+            "commits = \"auto-after-processing\"\nclient = \"java\"",
+            "one way to commit",
+            "take auto-at-hand-over",
+        ),
+        (
+            "handler = { per_record_us = 1000 }",
+            "handler = { threads = 2 }\nclient = \"java\"",
+            "between two polls",
+            "threads to 0",
+        ),
+        (
+            "members = 4",
+            "members = 4\nclient = \"pigeon\"",
+            "client is \"pigeon\"",
+            "\"java\"",
+        ),
         ("rate_per_s = 2000", "", "needs a rate_per_s", "[workload]"),
         (
             "members = 4",

@@ -79,7 +79,7 @@ impl<'a> GroupBench<'a> {
         fs::create_dir(&folder).with_context(|| format!("can't make {}", folder.display()))?;
         let _cleanup = RemoveOnDrop(folder.clone());
         let mut cluster = Reached(address(&host)?);
-        let mut members = MemberProcesses::of(host.served.brokers.clone());
+        let mut members = MemberProcesses::of(host.served.brokers.clone(), self.setup.java.clone());
         let carried_out = group_run::execute(
             &scenario,
             &schedule,

@@ -43,6 +43,7 @@ settle_ms = {after_ms}
 [group]
 id = "{prefix}group"
 members = {members}
+client = "{client}"
 protocol = "{protocol}"
 static_membership = {is_static}
 commits = "{commits}"
@@ -80,6 +81,7 @@ unsettled = "counted"
         record_bytes = group.record_bytes,
         rate = group.rate,
         members = group.members,
+        client = group.client.name(),
         protocol = group.protocol.name(),
         is_static = group.static_membership,
         commits = group.commits.name(),
