@@ -151,7 +151,7 @@ pub(crate) fn levels<'a>(card: &ExperimentCard, pairs: impl IntoIterator<Item = 
 }
 
 /// A level that tells by itself what it is a level of: a bare number has its factor's label before it.
-fn named_level(card: &ExperimentCard, factor: &str, value: &str) -> String {
+pub(crate) fn named_level(card: &ExperimentCard, factor: &str, value: &str) -> String {
     let is_bare = value.parse::<f64>().is_ok();
     match card.factor(factor).filter(|factor| is_bare && factor.unit.is_empty()) {
         Some(factor) => format!("{} {value}", factor.label.to_lowercase()),

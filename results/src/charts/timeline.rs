@@ -28,9 +28,12 @@ const CLOSING_MS: f64 = 300.0;
 /// What nobody holds.
 const NOBODY: Colour = Colour(60, 60, 60, 1.0);
 
+/// What the legend has no marks for.
+const KEY: &str = "a lane per consumer, a bar per partition; dashed: the trigger, and when it is over";
+
 /// One panel.
 struct Panel<'a> {
-    level: &'a str,
+    level: String,
     timeline: &'a Timeline,
     trigger: &'a Trigger,
 }
@@ -45,8 +48,8 @@ pub(super) fn sketches(run: &Run, experiment: &ExperimentAnalysis, prefix: &str,
         let frame = Frame {
             title: format!("Who holds which partition around a trigger: {}", first.trigger.kind),
             subtitle: match place.is_empty() {
-                true => "One trial of each; a lane per consumer, a bar per partition".to_owned(),
-                false => format!("One trial of each at {place}; a lane per consumer, a bar per partition"),
+                true => format!("One trial of each; {KEY}"),
+                false => format!("One trial of each at {place}; {KEY}"),
             },
             footer: footer.to_owned(),
         };
@@ -72,7 +75,7 @@ fn panels<'a>(run: &'a Run, experiment: &'a ExperimentAnalysis, cell: &'a CellAn
         });
         let timeline = of.find(|timeline| !timeline.held.is_empty() && !timeline.triggers.is_empty())?;
         Some(Panel {
-            level,
+            level: figures::named_level(&experiment.card, &experiment.card.treatment, level),
             timeline,
             trigger: &timeline.triggers[0],
         })
@@ -148,7 +151,7 @@ fn draw_panel(scene: &mut Scene, panel: &Panel<'_>, scale: &Scale, top: f64, (be
     let row_height = LANE_HEIGHT / rows.len().max(1) as f64;
     let lanes = lanes(panel);
     let mut y = top + LABEL_SIZE;
-    scene.text((MARGIN, y), LABEL_SIZE, Anchor::Start, INK, panel.level.to_owned());
+    scene.text((MARGIN, y), LABEL_SIZE, Anchor::Start, INK, panel.level.clone());
     y += LABEL_SIZE;
     let plot_top = y;
     let place = |slot: u32| lanes.iter().position(|lane| *lane == slot);
