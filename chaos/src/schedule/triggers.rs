@@ -181,7 +181,7 @@ mod tests {
                         seen[0] = true;
                     }
                     GroupAction::Pause { for_us } => {
-                        assert!((300_000..=2_600_000).contains(&for_us));
+                        assert!((600_000..=5_200_000).contains(&for_us));
                         seen[1] = true;
                     }
                     GroupAction::Join { members: more } => {
